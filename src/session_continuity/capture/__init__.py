@@ -1,0 +1,1 @@
+"""From what a harness tells to the four records."""

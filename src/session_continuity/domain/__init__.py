@@ -1,0 +1,1 @@
+"""What the product is about: records and rules, without I/O."""
