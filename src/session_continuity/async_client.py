@@ -1,0 +1,156 @@
+"""AsyncSessionContinuity: the same methods, awaited; appends that are in flight together share one flush."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from functools import wraps
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar
+
+from session_continuity.domain import (
+    checkpoints,
+    command_log,
+    event_store,
+    session_registry,
+    threads,
+    timeline,
+)
+from session_continuity.domain.errors import SessionContinuityError
+from session_continuity.domain.event_store import Appended, PreparedAppend
+from session_continuity.domain.operation import Operation
+from session_continuity.postgres.database import AsyncDatabase
+from session_continuity.server import choose_server, limits
+from session_continuity.settings import Settings, load_settings
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+MERGED_EVENTS = 1_000
+"""Most events in one merged append."""
+
+
+def _awaiting(
+    operation: Callable[P, Operation[T]],
+) -> Callable[Concatenate[AsyncSessionContinuity, P], Coroutine[Any, Any, T]]:
+    @wraps(operation)
+    async def method(self: AsyncSessionContinuity, *args: P.args, **kwargs: P.kwargs) -> T:
+        return await self.run(operation(*args, **kwargs))
+
+    return method
+
+
+def _merging(
+    operation: Callable[P, Operation[Appended]], prepare: Callable[P, PreparedAppend]
+) -> Callable[Concatenate[AsyncSessionContinuity, P], Coroutine[Any, Any, Appended]]:
+    @wraps(operation)
+    async def method(self: AsyncSessionContinuity, *args: P.args, **kwargs: P.kwargs) -> Appended:
+        return await self.append_prepared(prepare(*args, **kwargs))
+
+    return method
+
+
+class AsyncSessionContinuity:
+    """The records and the recovery, for programs that await. Belongs to one event loop.
+
+    As SessionContinuity, but appends awaited at the same time are merged into one statement: each is
+    acknowledged after the commit, and many callers cost one flush to disk.
+    """
+
+    def __init__(self, settings: Settings | None = None, **options: Any) -> None:
+        self.settings = settings or load_settings(**options)
+        self._database = AsyncDatabase(choose_server(self.settings), limits(self.settings))
+        self._waiting: list[tuple[PreparedAppend, asyncio.Future[Appended]]] = []
+        self._flushing: asyncio.Task[None] | None = None
+
+    async def run(self, operation: Operation[T]) -> T:
+        """Run an operation of the domain."""
+        return await self._database.run(operation)
+
+    async def append_prepared(self, append: PreparedAppend) -> Appended:
+        """Append, together with what other tasks append at this moment where that is possible."""
+        if not event_store.can_merge(append):
+            return await self.run(event_store.append_prepared(append))
+        answer: asyncio.Future[Appended] = asyncio.get_running_loop().create_future()
+        self._waiting.append((append, answer))
+        if self._flushing is None:
+            self._flushing = asyncio.create_task(self._flush())
+        return await answer
+
+    async def close(self) -> None:
+        """Finish the appends in flight and close the connections."""
+        if self._flushing is not None:
+            await self._flushing
+        await self._database.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def _flush(self) -> None:
+        try:
+            while self._waiting:
+                batch = self._next_batch()
+                appends = [append for append, _ in batch]
+                try:
+                    if len(appends) == 1:
+                        answers = [await self.run(event_store.append_prepared(appends[0]))]
+                    else:
+                        answers = await self.run(event_store.append_together(appends))
+                except SessionContinuityError as error:
+                    answers = [error] * len(batch)
+                for (_, waiting), answer in zip(batch, answers, strict=True):
+                    if waiting.done():
+                        continue  # its caller was cancelled
+                    if isinstance(answer, SessionContinuityError):
+                        waiting.set_exception(answer)
+                    else:
+                        waiting.set_result(answer)
+        finally:
+            self._flushing = None
+            for _, waiting in self._waiting:  # only when the flush itself was cancelled
+                waiting.cancel()
+            self._waiting.clear()
+
+    def _next_batch(self) -> list[tuple[PreparedAppend, asyncio.Future[Appended]]]:
+        events = taken = 0
+        for append, _ in self._waiting:
+            events += len(append.event_ids)
+            if taken and events > MERGED_EVENTS:
+                break
+            taken += 1
+        batch, self._waiting[:taken] = self._waiting[:taken], []
+        return batch
+
+    register_session = _awaiting(session_registry.register_session)
+    send_heartbeat = _awaiting(session_registry.send_heartbeat)
+    send_heartbeats = _awaiting(session_registry.send_heartbeats)
+    close_session = _awaiting(session_registry.close_session)
+    get_session = _awaiting(session_registry.get_session)
+    find_sessions = _awaiting(session_registry.find_sessions)
+
+    record_command = _awaiting(command_log.record_command)
+    record_commands = _awaiting(command_log.record_commands)
+    record_outcome = _awaiting(command_log.record_outcome)
+    search_commands = _awaiting(command_log.search_commands)
+
+    append_event = _merging(event_store.append_event, event_store.prepare_event)
+    append_events = _merging(event_store.append_events, event_store.prepare_append)
+    read_events = _awaiting(event_store.read_events)
+    find_events = _awaiting(event_store.find_events)
+
+    take_checkpoint = _awaiting(checkpoints.take_checkpoint)
+    get_checkpoint = _awaiting(checkpoints.get_checkpoint)
+    latest_checkpoint = _awaiting(checkpoints.latest_checkpoint)
+    list_checkpoints = _awaiting(checkpoints.list_checkpoints)
+    recover_state = _awaiting(checkpoints.recover_state)
+    replay_events = _awaiting(checkpoints.replay_events)
+
+    get_timeline = _awaiting(timeline.get_timeline)
+
+    find_resumable = _awaiting(threads.find_resumable)
+    preview_continuation = _awaiting(threads.preview_continuation)
+    resume_session = _awaiting(threads.resume_session)
+    rewind_session = _awaiting(threads.rewind_session)
+    fork_session = _awaiting(threads.fork_session)

@@ -1,0 +1,89 @@
+"""SessionContinuity: every operation as one blocking method."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar
+
+from session_continuity.domain import (
+    checkpoints,
+    command_log,
+    event_store,
+    session_registry,
+    threads,
+    timeline,
+)
+from session_continuity.domain.operation import Operation
+from session_continuity.postgres.database import Database
+from session_continuity.server import choose_server, limits
+from session_continuity.settings import Settings, load_settings
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def _blocking(operation: Callable[P, Operation[T]]) -> Callable[Concatenate[SessionContinuity, P], T]:
+    @wraps(operation)
+    def method(self: SessionContinuity, *args: P.args, **kwargs: P.kwargs) -> T:
+        return self.run(operation(*args, **kwargs))
+
+    return method
+
+
+class SessionContinuity:
+    """The records and the recovery, for programs that block. Safe to share between threads.
+
+    Takes the settings, or their values as options (`dsn=`, `home=`, `deadline_seconds=` ...). Nothing is opened
+    before the first call. Every method raises Unavailable and DeadlineExceeded besides what it documents.
+    """
+
+    def __init__(self, settings: Settings | None = None, **options: Any) -> None:
+        self.settings = settings or load_settings(**options)
+        self._database = Database(choose_server(self.settings), limits(self.settings))
+
+    def run(self, operation: Operation[T]) -> T:
+        """Run an operation of the domain."""
+        return self._database.run(operation)
+
+    def close(self) -> None:
+        """Close the connections. The embedded server goes on running; `continuity db stop` stops it."""
+        self._database.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    register_session = _blocking(session_registry.register_session)
+    send_heartbeat = _blocking(session_registry.send_heartbeat)
+    send_heartbeats = _blocking(session_registry.send_heartbeats)
+    close_session = _blocking(session_registry.close_session)
+    get_session = _blocking(session_registry.get_session)
+    find_sessions = _blocking(session_registry.find_sessions)
+
+    record_command = _blocking(command_log.record_command)
+    record_commands = _blocking(command_log.record_commands)
+    record_outcome = _blocking(command_log.record_outcome)
+    search_commands = _blocking(command_log.search_commands)
+
+    append_event = _blocking(event_store.append_event)
+    append_events = _blocking(event_store.append_events)
+    read_events = _blocking(event_store.read_events)
+    find_events = _blocking(event_store.find_events)
+
+    take_checkpoint = _blocking(checkpoints.take_checkpoint)
+    get_checkpoint = _blocking(checkpoints.get_checkpoint)
+    latest_checkpoint = _blocking(checkpoints.latest_checkpoint)
+    list_checkpoints = _blocking(checkpoints.list_checkpoints)
+    recover_state = _blocking(checkpoints.recover_state)
+    replay_events = _blocking(checkpoints.replay_events)
+
+    get_timeline = _blocking(timeline.get_timeline)
+
+    find_resumable = _blocking(threads.find_resumable)
+    preview_continuation = _blocking(threads.preview_continuation)
+    resume_session = _blocking(threads.resume_session)
+    rewind_session = _blocking(threads.rewind_session)
+    fork_session = _blocking(threads.fork_session)

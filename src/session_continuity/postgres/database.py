@@ -1,0 +1,323 @@
+"""Runs operations: a blocking and an awaiting runner over the same steps.
+
+Connections are opened by the caller that needs one and kept for the next, so that after an outage the first
+call finds the server as soon as it is back; a pool that reconnects in the background with growing pauses made
+callers wait for seconds. Every wait ends at the call's deadline, whatever the network or server does:
+statement_timeout does not help against a server that is stopped.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar, cast
+
+import orjson
+import psycopg
+from psycopg import AsyncConnection, Connection
+from psycopg.conninfo import conninfo_to_dict
+from psycopg.types.json import set_json_loads
+
+from session_continuity.domain.errors import DeadlineExceeded, SessionContinuityError, Unavailable
+from session_continuity.domain.operation import Operation, Rows, Statement, Steps
+from session_continuity.postgres.failures import deadline_exceeded, translate
+from session_continuity.postgres.statements import statement
+
+T = TypeVar("T")
+PQGen = Any
+
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 0.5
+
+
+class Server(Protocol):
+    """Where the database is; `revive` is called after a lost connection and starts the server if it is ours."""
+
+    def conninfo(self) -> str: ...
+
+    def revive(self, timeout: float) -> None: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """`deadline` seconds for each call, at most `connections` at once, `prepared` statements off behind a
+    PgBouncer in transaction mode, `role` to take on after connecting (embedded server only)."""
+
+    deadline: float = 30.0
+    connections: int = 16
+    prepared: bool = True
+    role: str | None = None
+
+
+
+
+class _BoundConnection(Connection[tuple[Any, ...]]):
+    """Waits no longer than until `until` (monotonic seconds)."""
+
+    until: float = 0.0
+
+    def wait(self, gen: PQGen, interval: float = 0.1, timeout: float | None = None) -> Any:  # noqa: ARG002
+        return super().wait(gen, interval, max(0.001, self.until - time.monotonic()))
+
+
+class _BoundAsyncConnection(AsyncConnection[tuple[Any, ...]]):
+    until: float = 0.0
+
+    async def wait(self, gen: PQGen, interval: float = 0.1, timeout: float | None = None) -> Any:  # noqa: ARG002, ASYNC109
+        return await super().wait(gen, interval, max(0.001, self.until - time.monotonic()))
+
+
+def _connect_options(conninfo: str, limits: Limits, remaining: float) -> dict[str, Any]:
+    given = conninfo_to_dict(conninfo)
+    options: dict[str, Any] = {
+        "autocommit": True,
+        "prepare_threshold": 5 if limits.prepared else None,
+        "connect_timeout": max(2, min(10, round(remaining))),
+        "application_name": given.get("application_name") or "session-continuity",
+        "tcp_user_timeout": str(given.get("tcp_user_timeout") or int(limits.deadline * 1000)),
+        "keepalives_idle": str(given.get("keepalives_idle") or 10),
+        "keepalives_interval": str(given.get("keepalives_interval") or 5),
+        "keepalives_count": str(given.get("keepalives_count") or 3),
+    }
+    return options
+
+
+def _failure(error: psycopg.Error, limits: Limits, until: float) -> SessionContinuityError:
+    timed_out = type(error).__name__ == "_WaitTimeout" or isinstance(error, psycopg.errors.ConnectionTimeout)
+    if timed_out and time.monotonic() >= until - 0.01:
+        return deadline_exceeded(limits.deadline)
+    return translate(error)
+
+
+@contextmanager
+def connect(conninfo: str, timeout: float = 30.0) -> Iterator[Connection[tuple[Any, ...]]]:
+    """A connection of its own for set-up work, every wait on it bounded by `timeout` seconds. Raises Unavailable."""
+    limits = Limits(deadline=timeout)
+    try:
+        with _BoundConnection.connect(conninfo, **_connect_options(conninfo, limits, timeout)) as connection:
+            connection.until = time.monotonic() + timeout
+            yield connection
+    except psycopg.Error as error:
+        raise translate(error) from None
+
+
+class _Retries:
+    """Decides whether a failed attempt is made again: an outage of a server that answered before, or one that
+    we can start. Every operation is idempotent, so a lost answer is no reason to give up."""
+
+    def __init__(self, limits: Limits, until: float, worth_waiting: Callable[[], bool]) -> None:
+        self._limits, self._until, self._worth_waiting = limits, until, worth_waiting
+        self._pause = _FIRST_PAUSE
+
+    def pause_after(self, error: Unavailable) -> float:
+        """Seconds to wait before the next attempt; raises the error when there is none."""
+        pause, self._pause = self._pause, min(_LONGEST_PAUSE, self._pause * 2)
+        if isinstance(error, DeadlineExceeded) or not self._worth_waiting():
+            raise error
+        if time.monotonic() + pause >= self._until:
+            raise DeadlineExceeded(
+                f"{error.message} (tried for {self._limits.deadline:g} s); retry with the same operation id"
+            ) from None
+        return pause
+
+
+class Database:
+    """Runs operations on a blocking connection; may be used from many threads."""
+
+    def __init__(self, server: Server, limits: Limits | None = None) -> None:
+        self._server, self._limits = server, limits or Limits()
+        self._idle: deque[_BoundConnection] = deque()
+        self._free = threading.BoundedSemaphore(self._limits.connections)
+        self._answered = False
+        self._closed = False
+
+    def run(self, operation: Operation[T]) -> T:
+        """The operation's result. Raises what its steps raise, Unavailable, DeadlineExceeded."""
+        until = time.monotonic() + self._limits.deadline
+        retries = _Retries(self._limits, until, lambda: self._answered)
+        while True:
+            try:
+                with self._connection(until) as connection:
+                    if operation.atomic:
+                        with connection.transaction():
+                            result = self._drive(connection, operation.steps(), until)
+                    else:
+                        result = self._drive(connection, operation.steps(), until)
+                    return result
+            except psycopg.Error as error:
+                failed = _failure(error, self._limits, until)
+                if not isinstance(failed, Unavailable):
+                    raise failed from None
+            except Unavailable as error:
+                failed = error
+            time.sleep(retries.pause_after(failed))
+            self._drop_idle()
+            self._server.revive(max(1.0, until - time.monotonic()))
+
+    def close(self) -> None:
+        """Close idle connections; connections in use are closed when they come back."""
+        self._closed = True
+        self._drop_idle()
+
+    def _drop_idle(self) -> None:
+        with suppress(IndexError):
+            while True:
+                self._idle.pop().close()
+
+    def _drive(self, connection: _BoundConnection, steps: Steps[T], until: float) -> T:
+        try:
+            asked = next(steps)
+            while True:
+                try:
+                    rows = _rows(connection.execute(*_prepared(asked)))
+                except psycopg.Error as error:
+                    asked = steps.throw(_failure(error, self._limits, until))
+                else:
+                    asked = steps.send(rows)
+        except StopIteration as done:
+            return cast("T", done.value)
+        finally:
+            steps.close()
+
+    @contextmanager
+    def _connection(self, until: float) -> Iterator[_BoundConnection]:
+        if not self._free.acquire(timeout=max(0.0, until - time.monotonic())):
+            raise DeadlineExceeded(f"all {self._limits.connections} connections were busy for the whole deadline")
+        connection: _BoundConnection | None = None
+        try:
+            try:
+                connection = self._idle.pop()
+            except IndexError:
+                connection = self._connect(until)
+            connection.until = until
+            yield connection
+        finally:
+            if connection is not None:
+                if self._closed or connection.closed or connection.pgconn.transaction_status != 0:
+                    connection.close()
+                else:
+                    self._idle.append(connection)
+            self._free.release()
+
+    def _connect(self, until: float) -> _BoundConnection:
+        conninfo = self._server.conninfo()
+        options = _connect_options(conninfo, self._limits, until - time.monotonic())
+        connection = _BoundConnection.connect(conninfo, **options)
+        connection.until = until
+        set_json_loads(orjson.loads, connection)
+        if self._limits.role:
+            connection.execute(_set_role(self._limits.role))
+        self._answered = True
+        return connection
+
+
+class AsyncDatabase:
+    """Runs operations on awaiting connections of one event loop."""
+
+    def __init__(self, server: Server, limits: Limits | None = None) -> None:
+        self._server, self._limits = server, limits or Limits()
+        self._idle: deque[_BoundAsyncConnection] = deque()
+        self._free = asyncio.BoundedSemaphore(self._limits.connections)
+        self._answered = False
+        self._closed = False
+
+    async def run(self, operation: Operation[T]) -> T:
+        """The operation's result. Raises what its steps raise, Unavailable, DeadlineExceeded."""
+        until = time.monotonic() + self._limits.deadline
+        retries = _Retries(self._limits, until, lambda: self._answered)
+        while True:
+            try:
+                async with self._connection(until) as connection:
+                    if operation.atomic:
+                        async with connection.transaction():
+                            result = await self._drive(connection, operation.steps(), until)
+                    else:
+                        result = await self._drive(connection, operation.steps(), until)
+                    return result
+            except psycopg.Error as error:
+                failed = _failure(error, self._limits, until)
+                if not isinstance(failed, Unavailable):
+                    raise failed from None
+            except Unavailable as error:
+                failed = error
+            await asyncio.sleep(retries.pause_after(failed))
+            await self._drop_idle()
+            await asyncio.to_thread(self._server.revive, max(1.0, until - time.monotonic()))
+
+    async def close(self) -> None:
+        """Close idle connections; connections in use are closed when they come back."""
+        self._closed = True
+        await self._drop_idle()
+
+    async def _drop_idle(self) -> None:
+        with suppress(IndexError):
+            while True:
+                await self._idle.pop().close()
+
+    async def _drive(self, connection: _BoundAsyncConnection, steps: Steps[T], until: float) -> T:
+        try:
+            asked = next(steps)
+            while True:
+                try:
+                    rows = await _async_rows(await connection.execute(*_prepared(asked)))
+                except psycopg.Error as error:
+                    asked = steps.throw(_failure(error, self._limits, until))
+                else:
+                    asked = steps.send(rows)
+        except StopIteration as done:
+            return cast("T", done.value)
+        finally:
+            steps.close()
+
+    @asynccontextmanager
+    async def _connection(self, until: float) -> AsyncIterator[_BoundAsyncConnection]:
+        try:
+            async with asyncio.timeout(max(0.001, until - time.monotonic())):
+                await self._free.acquire()
+        except TimeoutError:
+            raise DeadlineExceeded(
+                f"all {self._limits.connections} connections were busy for the whole deadline"
+            ) from None
+        connection: _BoundAsyncConnection | None = None
+        try:
+            connection = self._idle.pop() if self._idle else await self._connect(until)
+            connection.until = until
+            yield connection
+        finally:
+            if connection is not None:
+                if self._closed or connection.closed or connection.pgconn.transaction_status != 0:
+                    await connection.close()
+                else:
+                    self._idle.append(connection)
+            self._free.release()
+
+    async def _connect(self, until: float) -> _BoundAsyncConnection:
+        conninfo = await asyncio.to_thread(self._server.conninfo)
+        options = _connect_options(conninfo, self._limits, until - time.monotonic())
+        connection = await _BoundAsyncConnection.connect(conninfo, **options)
+        connection.until = until
+        set_json_loads(orjson.loads, connection)
+        if self._limits.role:
+            await connection.execute(_set_role(self._limits.role))
+        self._answered = True
+        return connection
+
+
+def _prepared(asked: Statement) -> tuple[Any, Any]:
+    return statement(asked.name), asked.parameters
+
+
+def _rows(cursor: psycopg.Cursor[tuple[Any, ...]]) -> Rows:
+    return cursor.fetchall()
+
+
+async def _async_rows(cursor: psycopg.AsyncCursor[tuple[Any, ...]]) -> Rows:
+    return await cursor.fetchall()
+
+
+def _set_role(role: str) -> psycopg.sql.Composed:
+    return psycopg.sql.SQL("SET ROLE {}").format(psycopg.sql.Identifier(role))

@@ -1,0 +1,102 @@
+-- fragment: session_columns
+instance_id, project, instance_type, status, context_percent, current_epic, last_heartbeat, created_at,
+closed_at, thread_id, owner_epoch, superseded_by, last_sequence_num, parent_instance_id, parent_sequence_num,
+relation, harness, harness_session_id, host, pid, cwd, git_branch, git_head, heartbeat_interval_seconds,
+metadata, legal_hold
+
+-- name: register_session
+-- A new session with its first event.
+WITH session AS (
+    INSERT INTO supervisor_sessions (
+        instance_id, project, instance_type, context_percent, current_epic, parent_instance_id, relation,
+        harness, harness_session_id, host, pid, cwd, git_branch, git_head, heartbeat_interval_seconds,
+        metadata, last_sequence_num, created_at, last_heartbeat
+    ) VALUES (
+        %(instance_id)s, %(project)s, %(instance_type)s, %(context_percent)s, %(current_epic)s,
+        %(parent_instance_id)s, %(relation)s, %(harness)s, %(harness_session_id)s, %(host)s, %(pid)s, %(cwd)s,
+        %(git_branch)s, %(git_head)s, %(heartbeat_interval_seconds)s, %(metadata)s::jsonb, 1,
+        coalesce(%(started_at)s::timestamptz, now()), coalesce(%(started_at)s::timestamptz, now())
+    )
+    RETURNING {session_columns}
+), registered AS (
+    INSERT INTO event_store (
+        event_id, instance_id, event_type, sequence_num, event_data, timestamp, created_at, owner_epoch
+    )
+    SELECT %(event_id)s::uuid, instance_id, 'instance_registered', 1, %(event_data)s::jsonb, created_at, created_at,
+        owner_epoch
+    FROM session
+)
+SELECT {session_columns} FROM session;
+
+-- name: get_session
+-- One session by its id.
+SELECT {session_columns} FROM supervisor_sessions WHERE instance_id = %(instance_id)s;
+
+-- name: send_heartbeat
+-- Moves one heartbeat; nothing for a closed or fenced session.
+UPDATE supervisor_sessions SET
+    last_heartbeat = now(),
+    status = 'active',
+    context_percent = coalesce(%(context_percent)s::integer, context_percent),
+    current_epic = coalesce(%(current_epic)s::text, current_epic)
+WHERE instance_id = %(instance_id)s AND superseded_by IS NULL AND status <> 'closed'
+RETURNING {session_columns};
+
+-- name: send_heartbeats
+-- Moves many heartbeats in one statement, the rows locked in one order.
+WITH beat AS MATERIALIZED (
+    SELECT s.instance_id, b.context_percent::integer AS context_percent
+    FROM unnest(%(instance_ids)b::text[], %(context_percents)b::text[]) AS b (instance_id, context_percent)
+    JOIN supervisor_sessions s ON s.instance_id = b.instance_id
+    WHERE s.superseded_by IS NULL AND s.status <> 'closed'
+    ORDER BY s.instance_id
+    FOR NO KEY UPDATE OF s
+)
+UPDATE supervisor_sessions s SET
+    last_heartbeat = now(),
+    status = 'active',
+    context_percent = coalesce(beat.context_percent, s.context_percent)
+FROM beat
+WHERE s.instance_id = beat.instance_id
+RETURNING s.instance_id;
+
+-- name: close_session
+-- Ends a session with its last event; a session that is closed already is returned as it is.
+WITH closed AS (
+    UPDATE supervisor_sessions SET
+        status = 'closed', closed_at = now(), last_sequence_num = last_sequence_num + 1
+    WHERE instance_id = %(instance_id)s AND superseded_by IS NULL AND status <> 'closed'
+    RETURNING {session_columns}
+), appended AS (
+    INSERT INTO event_store (event_id, instance_id, event_type, sequence_num, event_data, owner_epoch)
+    SELECT %(event_id)s::uuid, instance_id, 'instance_closed', last_sequence_num, %(event_data)s::jsonb, owner_epoch
+    FROM closed
+)
+SELECT {session_columns} FROM closed;
+
+-- name: find_sessions
+-- Sessions by latest heartbeat.
+SELECT {session_columns} FROM supervisor_sessions
+WHERE (%(project)s::text IS NULL OR project = %(project)s)
+    AND (%(status)s::text IS NULL OR status = %(status)s)
+    AND (%(instance_type)s::text IS NULL OR instance_type = %(instance_type)s)
+    AND (%(thread_id)s::uuid IS NULL OR thread_id = %(thread_id)s)
+    AND (%(harness_session_id)s::text IS NULL OR harness_session_id = %(harness_session_id)s)
+    AND (%(silent_for)s::interval IS NULL OR last_heartbeat < now() - %(silent_for)s::interval)
+    AND (%(before)s::timestamptz IS NULL OR last_heartbeat < %(before)s)
+ORDER BY heartbeat_bucket DESC, last_heartbeat DESC, instance_id
+LIMIT %(limit)s;
+
+-- name: find_silent_sessions
+-- Active sessions without a heartbeat for too long; the bucket condition lets the index find just those.
+SELECT {session_columns} FROM supervisor_sessions
+WHERE status = 'active'
+    AND last_heartbeat < now() - %(silent_for)s::interval
+    AND heartbeat_bucket <= date_bin('5 minutes', now() - %(silent_for)s::interval, '2000-01-01 00:00:00+00')
+    AND (%(project)s::text IS NULL OR project = %(project)s)
+    AND (%(instance_type)s::text IS NULL OR instance_type = %(instance_type)s)
+    AND (%(thread_id)s::uuid IS NULL OR thread_id = %(thread_id)s)
+    AND (%(harness_session_id)s::text IS NULL OR harness_session_id = %(harness_session_id)s)
+    AND (%(before)s::timestamptz IS NULL OR last_heartbeat < %(before)s)
+ORDER BY heartbeat_bucket DESC, last_heartbeat DESC, instance_id
+LIMIT %(limit)s;

@@ -1,0 +1,107 @@
+"""Settings: read and checked once. Each value comes from an option, the environment, the settings file of the
+data folder, or the default, in this order."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from session_continuity.domain.errors import InvalidInput
+
+FILE_NAME = "settings.toml"
+
+
+def default_home() -> Path:
+    """The data folder of everything local: $XDG_DATA_HOME/session-continuity."""
+    base = os.environ.get("XDG_DATA_HOME")
+    return (Path(base) if base else Path.home() / ".local" / "share") / "session-continuity"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What the product needs to know. `sources` names, for each setting, where its value comes from.
+
+    home: data folder of everything local. dsn: a PostgreSQL 15 or newer; without it the embedded server.
+    deadline_seconds: every call ends within it. connections: most connections of one client.
+    prepared_statements: off behind a PgBouncer in transaction mode. context_threshold_percent: a checkpoint is
+    taken when the context window crosses it. stale_after_minutes: silence after which a session counts as stale.
+    brief_tokens: budget of a brief. postgres_binaries: bin folder for the embedded server.
+    """
+
+    home: Path
+    dsn: str | None = None
+    deadline_seconds: float = 30.0
+    connections: int = 16
+    prepared_statements: bool = True
+    context_threshold_percent: int = 80
+    stale_after_minutes: int = 30
+    brief_tokens: int = 2_000
+    postgres_binaries: Path | None = None
+    sources: Mapping[str, str]
+
+
+_ENVIRONMENT = {"home": "CONTINUITY_HOME", "dsn": "CONTINUITY_DSN"}
+_RANGES = {
+    "deadline_seconds": (0.1, 3_600),
+    "connections": (1, 1_000),
+    "context_threshold_percent": (1, 100),
+    "stale_after_minutes": (1, 100_000),
+    "brief_tokens": (100, 1_000_000),
+}
+_NAMES = tuple(field.name for field in fields(Settings) if field.name != "sources")
+
+
+def load_settings(**options: Any) -> Settings:
+    """The settings; an option that is None was not given. Raises InvalidInput naming the place of a bad value."""
+    values: dict[str, Any] = {}
+    sources: dict[str, str] = {}
+
+    def take(name: str, value: Any, source: str) -> None:
+        if name not in values:
+            values[name], sources[name] = _checked(name, value, source), source
+
+    for name, value in options.items():
+        if value is not None:
+            take(name, value, "option")
+    for name, variable in _ENVIRONMENT.items():
+        if os.environ.get(variable):
+            take(name, os.environ[variable], variable)
+    if "home" not in values:
+        take("home", default_home(), "default")
+    file = values["home"] / FILE_NAME
+    for name, value in _read(file).items():
+        if name not in _NAMES or name == "home":
+            raise InvalidInput(
+                f"{file}: there is no setting {name!r}; known are {', '.join(n for n in _NAMES if n != 'home')}",
+                code="settings",
+            )
+        take(name, value, str(file))
+    for name in _NAMES:
+        sources.setdefault(name, "default")
+    return Settings(**values, sources=sources)
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text("utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise InvalidInput(f"{file} can't be read: {error}", code="settings") from None
+
+
+def _checked(name: str, value: Any, source: str) -> Any:
+    if name in ("home", "postgres_binaries"):
+        return Path(value).expanduser().absolute()
+    wanted = {"dsn": str, "prepared_statements": bool, "deadline_seconds": (int, float)}.get(name, int)
+    if not isinstance(value, wanted) or (isinstance(value, bool) and wanted is not bool):
+        raise InvalidInput(f"{name} from {source} can't be {value!r}", code="settings")
+    if name in _RANGES:
+        lowest, highest = _RANGES[name]
+        if not lowest <= value <= highest:
+            raise InvalidInput(f"{name} from {source} must be {lowest} to {highest}, not {value}", code="settings")
+    return value
