@@ -127,6 +127,7 @@ class AsyncSessionContinuity:
     send_heartbeat = _awaiting(session_registry.send_heartbeat)
     send_heartbeats = _awaiting(session_registry.send_heartbeats)
     close_session = _awaiting(session_registry.close_session)
+    settle_imported = _awaiting(session_registry.settle_imported)
     get_session = _awaiting(session_registry.get_session)
     find_sessions = _awaiting(session_registry.find_sessions)
 

@@ -13,14 +13,15 @@ from dataclasses import replace
 
 from .facts import JSON, Record
 from .shell_scanner import Segment, scan
-from .transcripts import elements, fields, text
+from .transcripts import elements, fields, names, text
 
 MAX_COMMAND_CHARACTERS = 256 * 1024
-_MAX_NESTING = 4
+_MAX_NESTING, _MAX_WRAPPERS = 4, 10
 _ASSIGNMENT = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\+?=")
-_CONDITIONS = frozenset({"if", "elif", "while", "until", "!"})
-_KEYWORDS = _CONDITIONS | {"then", "do", "else", "{", "time"}
-_SHELLS = frozenset({"bash", "sh", "zsh", "dash"})
+_CONDITIONS = names("if elif while until ! then else do")
+_KEYWORDS = _CONDITIONS | names("{ } time fi done esac")
+_CLUSTER = re.compile(r"-[a-zA-Z]{2,6}")
+_SHELLS = names("bash sh zsh dash")
 
 _WRAPPERS: tuple[tuple[str, int], ...] = tuple(
     (words, arguments)
@@ -97,18 +98,43 @@ def matching_arguments(words: tuple[str, ...], pattern: tuple[str, ...]) -> tupl
     """The words after those a pattern names, options between them skipped; None when it does not match.
 
     A pattern word may end in `*`: `("npm", "run", "test*")` matches `npm --prefix web run test:unit -- -v`.
+    A last word `$` matches only where no argument follows.
     """
     if not words or not _equal(words[0], pattern[0]):
         return None
     takes_value = _VALUE_OPTIONS.get(words[0], frozenset())
     position = 1
     for expected in pattern[1:]:
+        if expected == "$":
+            return None if arguments_of(words[position:]) else words[position:]
         while position < len(words) and words[position].startswith("-") and words[position] != expected:
             position += 2 if words[position] in takes_value else 1
         if position >= len(words) or not _equal(words[position], expected):
             return None
         position += 1
     return words[position:]
+
+
+def arguments_of(words: tuple[str, ...]) -> tuple[str, ...]:
+    """The words that are neither options nor empty; all words after `--`."""
+    cut = words.index("--") if "--" in words else len(words)
+    before = (word for word in words[:cut] if word and (not word.startswith("-") or word == "-"))
+    return (*before, *words[cut + 1 :])
+
+
+def option_value(words: tuple[str, ...], several: tuple[str, ...]) -> str | None:
+    """The value of the first of some options, written `-m value`, `-mvalue` or `--message=value`."""
+    for index, word in enumerate(words):
+        for option in several:
+            if word == option:
+                return words[index + 1] if index + 1 < len(words) else None
+            if option.startswith("--") and word.startswith(f"{option}="):
+                return word[len(option) + 1 :]
+            if not option.startswith("--") and word.startswith(option) and word[1:2] != "-":
+                return word[len(option) :]
+            if len(option) == 2 and _CLUSTER.fullmatch(word) and word.endswith(option[1]):
+                return words[index + 1] if index + 1 < len(words) else None
+    return None
 
 
 def _equal(word: str, expected: str) -> bool:
@@ -161,11 +187,14 @@ def _in_folders(found: Iterator[Segment]) -> Iterator[Segment]:
 def _unwrapped(words: tuple[str, ...]) -> tuple[tuple[str, ...], bool]:
     """Take away keywords, assignments and programs that only run another one."""
     conditional = False
-    while words:
-        if words[0] in _KEYWORDS or _ASSIGNMENT.match(words[0]):
-            conditional = conditional or words[0] in _CONDITIONS
-            words = words[1:]
-            continue
+    for _ in range(_MAX_WRAPPERS):
+        start = 0
+        while start < len(words) and (words[start] in _KEYWORDS or _ASSIGNMENT.match(words[start])):
+            conditional = conditional or words[start] in _CONDITIONS
+            start += 1
+        words = words[start:]
+        if not words:
+            break
         words = (words[0].rpartition("/")[2] or words[0], *words[1:])
         inner = _module_run(words) or _wrapped(words)
         if inner is None:

@@ -8,6 +8,9 @@ from typing import Literal, TypeAlias
 
 Joint: TypeAlias = Literal["&&", "||", ";", "|", "&", ""]
 
+MAX_SEGMENTS = 200
+"""Programs looked at in one command line; a real one has a dozen, generated ones may have any number."""
+
 _HEREDOC = re.compile(r"<<(-?)[ \t]*(?:'([^'\n]*)'|\"([^\"\n]*)\"|\\?([A-Za-z0-9_.!-]+))")
 _REDIRECT = re.compile(r"(?:[0-9]{0,3}|&)(>>|>\||>&|>|<&|<>|<<<|<)")
 
@@ -51,7 +54,7 @@ class _Scanner:
 
     def run(self) -> list[Segment]:
         source = self._text
-        while self._at < len(source):
+        while self._at < len(source) and len(self._done) < MAX_SEGMENTS:
             self._step(source, source[self._at])
         self._end_segment("")
         return self._done

@@ -217,6 +217,33 @@ def close_session(
     return Operation("close_session", steps)
 
 
+def settle_imported(
+    instance_id: str,
+    *,
+    status: Status,
+    last_seen: datetime | None,
+    context_percent: int | None = None,
+) -> Operation[Session]:
+    """The registry's last word on a session that was imported from a recording: it is not running, and was last
+    seen then. A session that was resumed since stays as it is. Raises NotFound."""
+    parameters = {
+        "instance_id": check_instance_id(instance_id),
+        "status": check_choice("status", status, STATUSES),
+        "last_seen": check_time("last_seen", last_seen),
+        "context_percent": check_percent("context_percent", context_percent),
+    }
+
+    def steps() -> Steps[Session]:
+        rows = yield Statement("settle_imported", parameters)
+        if not rows:
+            rows = yield Statement("get_session", {"instance_id": instance_id})
+        if not rows:
+            raise not_found(instance_id)
+        return session_from_row(rows[0])
+
+    return Operation("settle_imported", steps)
+
+
 def get_session(instance_id: str) -> Operation[Session]:
     """The session by its full id. Raises NotFound."""
     check_instance_id(instance_id)

@@ -140,6 +140,7 @@ class WorkState(TypedDict):
     deployments: list[Deployment]
     files: list[TouchedFile]
     notes: list[Note]
+    last_answer: Text | None
     subagents: list[Subagent]
     features: list[Text]
     context: Context | None
@@ -166,6 +167,7 @@ def empty_state() -> WorkState:
         deployments=[],
         files=[],
         notes=[],
+        last_answer=None,
         subagents=[],
         features=[],
         context=None,
@@ -256,7 +258,7 @@ def _workspace(state: WorkState, data: Data, cite: str) -> None:
     before = state["workspace"]
     cwd = _text(data, "cwd", limit=4_096) or (before["cwd"] if before else "")
     branch = _text(data, "git_branch", "branch") or (before["branch"] if before else "")
-    head = _text(data, "git_head", "sha") or (before["head"] if before else "")
+    head = _text(data, "git_head", "sha") or (before["head"] if before and before["branch"] == branch else "")
     if (cwd or branch or head) and (before is None or (cwd, branch, head) != (before["cwd"], before["branch"], before["head"])):
         state["workspace"] = Workspace(cwd=cwd, branch=branch, head=head, cite=cite)
 
@@ -356,7 +358,9 @@ def _files(state: WorkState, data: Data, cite: str) -> None:
 
 def _note(state: WorkState, data: Data, cite: str) -> None:
     text = _text(data, "text", "note", limit=_LONG)
-    if text:
+    if text and data.get("kind") == "answer":
+        state["last_answer"] = Text(text=text, cite=cite)
+    elif text:
         _keep(state["notes"], "notes", Note(kind=_text(data, "kind") or "note", text=text, cite=cite))
 
 
@@ -401,6 +405,7 @@ def _compacted(state: WorkState, data: Data, cite: str) -> None:
 _FOLDS: dict[str, Callable[[WorkState, Data, str], None]] = {
     "instance_registered": _registered,
     "instance_resumed": _workspace,
+    "instance_heartbeat": _workspace,
     "prompt_submitted": _prompt,
     "feature_requested": _feature,
     "epic_planned": _epic("planned"),

@@ -361,12 +361,12 @@ def _refuse_foreign(folder: Path, entry: os.stat_result, owners: set[int]) -> No
             f"{folder} is not a folder of its own (a link or a file). Remove it or use another home."
         )
     if entry.st_uid not in owners:
-        expected = " or ".join(sorted(_user_name(uid) for uid in owners))
+        owner, expected = _user_name(entry.st_uid), " or ".join(sorted(_user_name(uid) for uid in owners))
         raise Refused(
-            f"{folder} belongs to user {_user_name(entry.st_uid)}, expected was {expected}. "
-            f"Run as {_user_name(entry.st_uid)}, or set CONTINUITY_HOME to a folder of your own.",
+            f"{folder} belongs to user {owner}, expected was {expected}. "
+            f"Run as {owner}, or set CONTINUITY_HOME to a folder of your own with a short path.",
             folder=str(folder),
-            owner=_user_name(entry.st_uid),
+            owner=owner,
         )
 
 
@@ -460,13 +460,13 @@ def _role_of(pid: int, data: Path) -> Literal["postmaster", "child"] | None:
         return _role_by_ps(pid, data)
     process = Path("/proc", str(pid))
     try:
-        phase = process.joinpath("stat").read_text().rpartition(")")[2].split()[0]
         title = process.joinpath("cmdline").read_bytes().split(b"\0")[0].decode(errors="replace")
-        # The server works inside its data folder, whatever that was called when it started.
+        # The server works inside its data folder, whatever that was called when it started. A dead process
+        # that nobody reaped has no folder any more.
         at_home = process.joinpath("cwd").samefile(data)
     except OSError:
         return None
-    if phase in "ZX" or not at_home:
+    if not at_home:
         return None
     if title.startswith("postgres:"):
         return "child"

@@ -1,7 +1,8 @@
 -- Session registry: one row for every incarnation of an agent.
 -- The heartbeat indexes are kept on five-minute buckets of last_heartbeat: a heartbeat inside its bucket
 -- changes no indexed column, so it stays a heap-only update; the order by bucket, last_heartbeat is the
--- order by last_heartbeat.
+-- order by last_heartbeat. The index of the active ones keeps the search for silent sessions from reading
+-- through the closed ones.
 
 -- migrate:up
 CREATE TABLE supervisor_sessions (
@@ -27,6 +28,8 @@ CREATE TABLE supervisor_sessions (
 CREATE INDEX supervisor_sessions_project_heartbeat
     ON supervisor_sessions (project, heartbeat_bucket DESC);
 CREATE INDEX supervisor_sessions_heartbeat
+    ON supervisor_sessions (heartbeat_bucket DESC);
+CREATE INDEX supervisor_sessions_active_heartbeat
     ON supervisor_sessions (heartbeat_bucket DESC) WHERE status = 'active';
 CREATE INDEX supervisor_sessions_project_status
     ON supervisor_sessions (project, status);

@@ -2,6 +2,7 @@
 -- superseded_by is the fence: it is set in the transaction that raises the thread's epoch, and every
 -- write takes the session's row lock under the condition that it is still null.
 -- owner_epoch is null only in rows written by plain SQL; the triggers below give those rows the same rules.
+-- The functions name the schema: a temporary table of the same name must not stand in for the registry.
 
 -- migrate:up
 ALTER TABLE supervisor_sessions
@@ -56,7 +57,7 @@ CREATE OR REPLACE FUNCTION refuse_fenced(fenced_instance text) RETURNS void LANG
 DECLARE
     successor text;
 BEGIN
-    SELECT s.superseded_by INTO successor FROM supervisor_sessions s WHERE s.instance_id = fenced_instance;
+    SELECT s.superseded_by INTO successor FROM public.supervisor_sessions s WHERE s.instance_id = fenced_instance;
     IF successor IS NOT NULL THEN
         RAISE EXCEPTION 'instance % was taken over by %', fenced_instance, successor
             USING ERRCODE = 'raise_exception', CONSTRAINT = 'supervisor_sessions_fence',
@@ -68,24 +69,24 @@ CREATE OR REPLACE FUNCTION admit_plain_event() RETURNS trigger LANGUAGE plpgsql 
 DECLARE
     head record;
 BEGIN
-    SELECT s.last_sequence_num, s.owner_epoch INTO head FROM supervisor_sessions s
+    SELECT s.last_sequence_num, s.owner_epoch INTO head FROM public.supervisor_sessions s
     WHERE s.instance_id = NEW.instance_id AND s.superseded_by IS NULL FOR UPDATE;
     IF NOT FOUND THEN
-        PERFORM refuse_fenced(NEW.instance_id);
+        PERFORM public.refuse_fenced(NEW.instance_id);
         RETURN NEW;  -- no such session: the foreign key says so
     END IF;
     NEW.sequence_num := coalesce(NEW.sequence_num, head.last_sequence_num + 1);
     NEW.owner_epoch := head.owner_epoch;
     IF NEW.sequence_num <= head.last_sequence_num
-        AND EXISTS (SELECT FROM checkpoints c WHERE c.instance_id = NEW.instance_id
+        AND EXISTS (SELECT FROM public.checkpoints c WHERE c.instance_id = NEW.instance_id
                     AND c.state_hash IS NOT NULL AND c.sequence_num >= NEW.sequence_num)
-        AND NOT EXISTS (SELECT FROM event_store e WHERE e.instance_id = NEW.instance_id
+        AND NOT EXISTS (SELECT FROM public.event_store e WHERE e.instance_id = NEW.instance_id
                         AND e.sequence_num = NEW.sequence_num) THEN
         RAISE EXCEPTION 'sequence_num % of % lies under a checkpoint', NEW.sequence_num, NEW.instance_id
             USING ERRCODE = 'raise_exception', CONSTRAINT = 'event_store_under_checkpoint',
                   HINT = format('Use %s or leave sequence_num out.', head.last_sequence_num + 1);
     END IF;
-    UPDATE supervisor_sessions s SET last_sequence_num = greatest(s.last_sequence_num, NEW.sequence_num)
+    UPDATE public.supervisor_sessions s SET last_sequence_num = greatest(s.last_sequence_num, NEW.sequence_num)
     WHERE s.instance_id = NEW.instance_id;
     RETURN NEW;
 END $$;
@@ -94,10 +95,10 @@ CREATE TRIGGER admit_plain_event BEFORE INSERT ON event_store
 
 CREATE OR REPLACE FUNCTION admit_plain_checkpoint() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    SELECT s.owner_epoch INTO NEW.owner_epoch FROM supervisor_sessions s
+    SELECT s.owner_epoch INTO NEW.owner_epoch FROM public.supervisor_sessions s
     WHERE s.instance_id = NEW.instance_id AND s.superseded_by IS NULL FOR SHARE;
     IF NOT FOUND THEN
-        PERFORM refuse_fenced(NEW.instance_id);
+        PERFORM public.refuse_fenced(NEW.instance_id);
     END IF;
     RETURN NEW;
 END $$;
@@ -108,7 +109,7 @@ CREATE TRIGGER admit_plain_checkpoint BEFORE INSERT ON checkpoints
 CREATE OR REPLACE FUNCTION admit_plain_command() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     SELECT s.owner_epoch, s.superseded_by IS NOT NULL INTO NEW.owner_epoch, NEW.late
-    FROM supervisor_sessions s WHERE s.instance_id = NEW.instance_id;
+    FROM public.supervisor_sessions s WHERE s.instance_id = NEW.instance_id;
     NEW.late := coalesce(NEW.late, false);
     RETURN NEW;
 END $$;
@@ -117,7 +118,7 @@ CREATE TRIGGER admit_plain_command BEFORE INSERT ON command_log
 
 CREATE OR REPLACE FUNCTION refuse_fenced_heartbeat() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    PERFORM refuse_fenced(OLD.instance_id);
+    PERFORM public.refuse_fenced(OLD.instance_id);
     RETURN NEW;
 END $$;
 CREATE TRIGGER refuse_fenced_heartbeat BEFORE UPDATE ON supervisor_sessions

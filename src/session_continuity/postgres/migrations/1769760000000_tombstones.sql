@@ -23,13 +23,13 @@ BEGIN
             USING ERRCODE = 'raise_exception', CONSTRAINT = 'supervisor_sessions_legal_hold',
                   HINT = 'Lift the hold first.';
     END IF;
-    INSERT INTO session_tombstones (
+    INSERT INTO public.session_tombstones (
         instance_id, project, thread_id, owner_epoch, events, commands, checkpoints, last_sequence_num, deleted_by
     ) VALUES (
         OLD.instance_id, OLD.project, OLD.thread_id, OLD.owner_epoch,
-        (SELECT count(*) FROM event_store e WHERE e.instance_id = OLD.instance_id),
-        (SELECT count(*) FROM command_log c WHERE c.instance_id = OLD.instance_id),
-        (SELECT count(*) FROM checkpoints k WHERE k.instance_id = OLD.instance_id),
+        (SELECT count(*) FROM public.event_store e WHERE e.instance_id = OLD.instance_id),
+        (SELECT count(*) FROM public.command_log c WHERE c.instance_id = OLD.instance_id),
+        (SELECT count(*) FROM public.checkpoints k WHERE k.instance_id = OLD.instance_id),
         OLD.last_sequence_num, session_user
     );
     RETURN OLD;

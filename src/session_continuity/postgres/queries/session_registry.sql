@@ -74,6 +74,16 @@ WITH closed AS (
 )
 SELECT {session_columns} FROM closed;
 
+-- name: settle_imported
+-- How an imported session was left.
+UPDATE supervisor_sessions SET
+    status = %(status)s::text,
+    last_heartbeat = coalesce(%(last_seen)s::timestamptz, last_heartbeat),
+    closed_at = CASE %(status)s::text WHEN 'closed' THEN coalesce(%(last_seen)s::timestamptz, now()) END,
+    context_percent = coalesce(%(context_percent)s::integer, context_percent)
+WHERE instance_id = %(instance_id)s AND superseded_by IS NULL
+RETURNING {session_columns};
+
 -- name: find_sessions
 -- Sessions by latest heartbeat.
 SELECT {session_columns} FROM supervisor_sessions

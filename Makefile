@@ -1,0 +1,64 @@
+# Developer commands; `make help` lists them. Each sets up what it needs.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+RUN := $(VENV)/.installed
+DEV := $(VENV)/.installed-dev
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install
+WORKERS ?= 2
+
+.PHONY: help demo test test-faults bench lint format lock clean
+.DEFAULT_GOAL := help
+
+help:  ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+demo: $(RUN)  ## the main job on the embedded database; TRANSCRIPT=path takes a recording of your own
+	@$(BIN)/python demo/run.py $(TRANSCRIPT)
+
+test: $(DEV)  ## all tests but the long ones
+	$(BIN)/python -m pytest -n $(WORKERS) -m "not faults"
+
+test-faults: $(DEV)  ## the long fault runs: kill -9, zombies, the state machine
+	$(BIN)/python -m pytest -m faults -s --timeout 3600
+
+bench: $(VENV)/.installed-bench  ## the figures, as ratios against named baselines in the same run
+	$(BIN)/python bench/run.py $(BENCH)
+
+lint: $(DEV)  ## linter, formatter, types, import contract, migrations
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/squawk src/session_continuity/postgres/migrations/*.sql
+
+format: $(DEV)  ## let the formatter have its way
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+lock:  ## renew the lock files with uv
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url --no-emit-find-links \
+		pyproject.toml --group build -o requirements.lock
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url --no-emit-find-links \
+		pyproject.toml --group build --group dev -c requirements.lock -o requirements-dev.lock
+
+clean:  ## remove what the commands made, but not the demo's data
+	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed: make PYTHON=python3.12 ...")'
+	@$(PYTHON) -m venv $(VENV) || { echo "The venv module is missing: on Debian, apt-get install python3-venv" >&2; exit 1; }
+
+$(RUN): $(BIN)/python pyproject.toml requirements.lock
+	@echo "Installing into $(VENV) ..."
+	@$(PIP) --require-hashes -r requirements.lock
+	@$(PIP) --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(DEV): $(RUN) requirements-dev.lock
+	@$(PIP) --require-hashes -r requirements-dev.lock
+	@touch $@
+
+$(VENV)/.installed-bench: $(RUN) bench/requirements.txt
+	@$(PIP) -r bench/requirements.txt
+	@touch $@

@@ -1,0 +1,150 @@
+"""The root of the command line: its groups, loaded when they are asked for, and errors turned into exit codes.
+
+Exit codes: 0 done, 1 failed, 2 usage or invalid input, 3 not found, 4 database unreachable, 5 conflict or fenced,
+130 interrupted, 141 the reader of the output went away.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any
+
+import click
+
+from session_continuity.cli.arguments import Group
+from session_continuity.domain.errors import (
+    Conflict,
+    InvalidInput,
+    NotFound,
+    SessionContinuityError,
+    Unavailable,
+)
+
+FAILED, USAGE, INTERRUPTED = 1, 2, 130
+
+_EXIT_CODES: tuple[tuple[type[SessionContinuityError], int], ...] = (
+    (InvalidInput, USAGE),
+    (NotFound, 3),
+    (Unavailable, 4),
+    (Conflict, 5),
+)
+
+COMMANDS = {
+    "sessions": ("sessions", "Register sessions, keep them alive, list and close them."),
+    "commands": ("commands", "Record tool calls and actions with their outcome, and search them."),
+    "events": ("events", "Append events, read them, and replay them into a work state."),
+    "checkpoints": ("checkpoints", "Take checkpoints, show them and verify recovery from them."),
+    "timeline": ("timeline", "Show a session's events, commands and checkpoints in time order."),
+    "resume": ("threads", "Continue a session in a new instance, fence the old one and print the brief."),
+    "fork": ("threads", "Start a new thread from a session's state and leave the session as it is."),
+    "rewind": ("threads", "Continue a session from an earlier event; nothing is deleted."),
+    "import": ("imports", "Read the transcripts of agents into the records."),
+    "db": ("db", "Set up, inspect, verify and stop the database."),
+    "settings": ("settings", "Show the settings and where each value comes from."),
+    "completion": ("completion", "Print the shell's completion script."),
+}
+"""Every command: the module that holds it, and its help in one sentence."""
+
+
+class Root(Group):
+    """Imports a command's module only when that command is run: `--help` needs none of them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        if cmd_name not in COMMANDS:
+            return None
+        module = import_module(f"session_continuity.cli.{COMMANDS[cmd_name][0]}")
+        return getattr(module, "import_" if cmd_name == "import" else cmd_name)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+
+def _show_version(ctx: click.Context, parameter: click.Parameter, value: bool) -> None:  # noqa: ARG001
+    if value and not ctx.resilient_parsing:
+        from importlib.metadata import version
+
+        click.echo(f"continuity {version('session-continuity')}")
+        ctx.exit()
+
+
+@click.command(
+    cls=Root,
+    examples=(
+        "continuity sessions list --status active",
+        "continuity resume last --dry-run",
+        "continuity --dsn postgresql://localhost/supervisor_meta db status",
+        'eval "$(continuity completion bash)"',
+    ),
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_show_version, help="Show the version.")
+def root() -> None:
+    """Records every AI agent session as it happens and gives the next one an exact, checkable brief."""
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command line; returns the exit code. Every expected failure is one line, or with --json one document."""
+    as_json = "--json" in arguments
+    try:
+        code = root.main(list(arguments), prog_name="continuity", standalone_mode=False)
+        return code if isinstance(code, int) else 0
+    except click.exceptions.Exit as done:
+        return done.exit_code
+    except SessionContinuityError as error:
+        code = next((code for family, code in _EXIT_CODES if isinstance(error, family)), FAILED)
+        return _fail(code, error.as_json(), as_json)
+    except click.UsageError as error:
+        return _fail(USAGE, {"error": "usage", "message": _usage(error, as_json)}, as_json)
+    except click.ClickException as error:
+        return _fail(error.exit_code, {"error": "failed", "message": error.format_message()}, as_json)
+    except click.Abort as abort:
+        if isinstance(abort.__cause__, EOFError):
+            return _fail(FAILED, {"error": "aborted", "message": "no answer was given"}, as_json)
+        return _fail(INTERRUPTED, {"error": "interrupted", "message": "interrupted"}, as_json)
+    except UnicodeEncodeError:
+        document = {"error": "text_lone_surrogate", "message": "an argument is not valid UTF-8"}
+        return _fail(USAGE, document, as_json)
+    except OSError as error:
+        message = ": ".join(str(part) for part in (error.filename, error.strerror or error) if part)
+        return _fail(FAILED, {"error": "operating_system", "message": message}, as_json)
+    except Exception as error:
+        return _fail(FAILED, _unexpected(error), as_json)
+
+
+def _usage(error: click.UsageError, as_json: bool) -> str:
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        return "a command is missing" if as_json else error.format_message()
+    path = error.ctx.command_path if error.ctx else "continuity"
+    return f"{error.format_message()} See `{path} --help`."
+
+
+def _unexpected(error: Exception) -> dict[str, Any]:
+    if os.environ.get("CONTINUITY_DEBUG"):
+        import traceback
+
+        traceback.print_exc()
+    name = type(error).__name__
+    return {
+        "error": "internal",
+        "message": f"{name}: {error} (a defect; CONTINUITY_DEBUG=1 shows where)",
+        "exception": name,
+    }
+
+
+def _fail(code: int, document: dict[str, Any], as_json: bool) -> int:
+    from session_continuity.cli.output import write_error, write_json
+
+    try:
+        if as_json:
+            write_json(document)
+        else:
+            write_error(str(document["message"]))
+    except click.exceptions.Exit as done:
+        return done.exit_code
+    return code

@@ -1,0 +1,184 @@
+"""continuity sessions: the session registry."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, Literal
+
+import click
+
+from session_continuity.cli.arguments import (
+    DURATION,
+    INSTANCE_TYPE,
+    JSON,
+    NUMBER,
+    STATUS,
+    Call,
+    Group,
+    before_option,
+    context_percent_option,
+    instance_argument,
+    limit_option,
+    operation_option,
+    pass_call,
+    project_option,
+)
+from session_continuity.cli.output import ago, write_fields, write_note, write_table
+
+if TYPE_CHECKING:
+    from session_continuity.domain.session_registry import Relation, Session
+
+RELATION = click.Choice(["spawned", "resumed_from", "forked_from", "handed_off_to", "imported_from"])
+
+
+@click.group(cls=Group)
+def sessions() -> None:
+    """Register sessions, keep them alive, list and close them."""
+
+
+@sessions.command(
+    "list",
+    examples=(
+        "continuity sessions list --project consilio-s --status active",
+        "continuity sessions list --status active --silent-for 30m --json",
+    ),
+)
+@project_option
+@click.option("--status", type=STATUS, help="Only with this status.")
+@click.option("--type", "instance_type", type=INSTANCE_TYPE, help="Only project (PS) or meta (MS) supervisors.")
+@click.option("--silent-for", type=DURATION, help="Only without a heartbeat for this long, like 30m.")
+@before_option
+@limit_option(100)
+@pass_call
+def list_sessions(
+    call: Call,
+    project: str | None,
+    status: Literal["active", "stale", "closed"] | None,
+    instance_type: Literal["PS", "MS"] | None,
+    silent_for: timedelta | None,
+    before: datetime | None,
+    limit: int,
+) -> None:
+    """List sessions, the latest heartbeat first."""
+    found = call.client.find_sessions(
+        project=project, status=status, instance_type=instance_type, silent_for=silent_for, before=before, limit=limit
+    )
+    call.answer(found, lambda: _show_table(found))
+
+
+@sessions.command("show")
+@instance_argument
+@pass_call
+def show_session(call: Call, instance_id: str) -> None:
+    """Show everything the registry knows of one session."""
+    session = call.client.get_session(instance_id)
+    call.answer(session, lambda: show(session))
+
+
+@sessions.command(
+    "register",
+    examples=(
+        "continuity sessions register consilio-s --epic epic-001 --context-percent 45",
+        "continuity sessions register consilio-s --instance-id consilio-PS-abc123 --json",
+    ),
+)
+@click.argument("project")
+@click.option("--type", "instance_type", type=INSTANCE_TYPE, default="PS", show_default=True, help="Kind of supervisor.")
+@click.option("--instance-id", help="Id of the new instance; without it one is made.")
+@click.option("--epic", help="The epic it works on.")
+@context_percent_option
+@click.option("--cwd", help="Folder it works in (default: this one).")
+@click.option("--harness", help="Its client program, like claude-code.")
+@click.option("--harness-session-id", help="The client program's own id of the session.")
+@click.option("--pid", type=NUMBER, help="Its process.")
+@click.option("--parent", help="Instance id of the session that it comes from.")
+@click.option("--relation", type=RELATION, help="How it comes from its parent.")
+@click.option("--heartbeat-interval", type=DURATION, help="How often it will send a heartbeat, like 60s.")
+@click.option("--metadata", type=JSON, help="A JSON object.")
+@operation_option
+@pass_call
+def register_session(
+    call: Call,
+    project: str,
+    instance_type: Literal["PS", "MS"],
+    instance_id: str | None,
+    epic: str | None,
+    context_percent: int | None,
+    cwd: str | None,
+    harness: str | None,
+    harness_session_id: str | None,
+    pid: int | None,
+    parent: str | None,
+    relation: Relation | None,
+    heartbeat_interval: timedelta | None,
+    metadata: Any,
+    operation: str | None,
+) -> None:
+    """Register a session of PROJECT and print its instance id."""
+    from session_continuity.cli.workspace import here
+
+    session = call.client.register_session(
+        project,
+        instance_type=instance_type,
+        instance_id=instance_id,
+        context_percent=context_percent,
+        current_epic=epic,
+        origin=here(
+            cwd,
+            harness=harness,
+            harness_session_id=harness_session_id,
+            pid=pid,
+            parent_instance_id=parent,
+            relation=relation,
+        ),
+        heartbeat_interval=heartbeat_interval,
+        metadata=metadata,
+        operation=operation,
+    )
+    call.answer(session, lambda: show(session))
+
+
+@sessions.command("heartbeat")
+@instance_argument
+@context_percent_option
+@click.option("--epic", help="The epic it works on now.")
+@pass_call
+def send_heartbeat(call: Call, instance_id: str, context_percent: int | None, epic: str | None) -> None:
+    """Say that a session lives; a stale one is active again."""
+    session = call.client.send_heartbeat(instance_id, context_percent=context_percent, current_epic=epic)
+    call.answer(session, lambda: write_note(f"{session.instance_id} is {session.status}"))
+
+
+@sessions.command("close")
+@instance_argument
+@click.option("--reason", default="closed", show_default=True, help="Why it ends.")
+@operation_option
+@pass_call
+def close_session(call: Call, instance_id: str, reason: str, operation: str | None) -> None:
+    """End a session in good order; closing it twice changes nothing."""
+    session = call.client.close_session(instance_id, reason=reason, operation=operation)
+    call.answer(session, lambda: write_note(f"{session.instance_id} is {session.status}"))
+
+
+def show(session: Session) -> None:
+    """Print one session for people."""
+    write_fields({name: getattr(session, name) for name in session.__dataclass_fields__})
+
+
+def _show_table(found: list[Session]) -> None:
+    write_table(
+        ("instance_id", "project", "status", "context", "epic", "events", "last heartbeat"),
+        [
+            (
+                session.instance_id,
+                session.project,
+                session.status,
+                None if session.context_percent is None else f"{session.context_percent} %",
+                session.current_epic,
+                session.last_sequence_num,
+                ago(session.last_heartbeat),
+            )
+            for session in found
+        ],
+        nothing="no sessions",
+    )
