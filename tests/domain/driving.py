@@ -6,6 +6,8 @@ from datetime import UTC, datetime
 from typing import Any, TypeVar
 from uuid import UUID
 
+from hypothesis import settings
+
 from session_continuity.domain.event_store import Event
 from session_continuity.domain.operation import Operation, Rows, Statement
 
@@ -14,6 +16,9 @@ Answer = Rows | Exception
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 THREAD = UUID(int=7)
+
+calm = settings(deadline=None)
+"""Properties run on busy machines: how long one example takes says nothing."""
 
 
 def drive(operation: Operation[T], *answers: Answer) -> tuple[T, list[Statement]]:

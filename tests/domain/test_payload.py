@@ -22,6 +22,7 @@ from session_continuity.domain.payload import (
     storable,
     storable_text,
 )
+from tests.domain.driving import calm
 
 any_leaf = st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(), max_size=10)
 any_json = st.recursive(
@@ -96,6 +97,7 @@ def test_an_object_is_demanded_where_the_column_holds_one(value: Any) -> None:
     assert refused.value.stable_code == "payload_not_object"
 
 
+@calm
 @given(any_json)
 def test_what_is_taken_reads_back_equal_and_all_else_has_a_code(value: Any) -> None:
     try:
@@ -107,6 +109,7 @@ def test_what_is_taken_reads_back_equal_and_all_else_has_a_code(value: Any) -> N
         assert json.loads(encoded) == value
 
 
+@calm
 @given(any_json)
 def test_captured_values_can_always_be_stored(value: Any) -> None:
     made = storable(value)
@@ -118,6 +121,7 @@ def test_captured_monsters_can_be_stored(value: Any) -> None:
     encode_object("event_data", {"captured": storable(value)})
 
 
+@calm
 @given(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")))
 def test_captured_text_that_can_be_stored_is_not_changed(text: str) -> None:
     assert storable_text(text) == text

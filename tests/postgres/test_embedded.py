@@ -342,7 +342,7 @@ def stand_in(server: EmbeddedServer, name: str) -> subprocess.Popen[bytes]:
     as_server = {"user": server_user(server), "extra_groups": ()} if IS_ROOT else {}
     process = subprocess.Popen(["bash", "-c", f"exec -a '{name}' sleep 600"], **as_server)  # type: ignore[call-overload]
     title = Path("/proc", str(process.pid), "cmdline")
-    wait_until(lambda: title.read_bytes().startswith(name.encode() + b"\0600"))
+    wait_until(lambda: title.read_bytes().startswith(name.encode() + b"\x00600\x00"))
     return process
 
 

@@ -1,8 +1,4 @@
-"""The root of the command line: its groups, loaded when they are asked for, and errors turned into exit codes.
-
-Exit codes: 0 done, 1 failed, 2 usage or invalid input, 3 not found, 4 database unreachable, 5 conflict or fenced,
-130 interrupted, 141 the reader of the output went away.
-"""
+"""The root of the command line: its groups, loaded when they are asked for, and errors told in one place."""
 
 from __future__ import annotations
 
@@ -14,22 +10,8 @@ from typing import Any
 import click
 
 from session_continuity.cli.arguments import Group
-from session_continuity.domain.errors import (
-    Conflict,
-    InvalidInput,
-    NotFound,
-    SessionContinuityError,
-    Unavailable,
-)
-
-FAILED, USAGE, INTERRUPTED = 1, 2, 130
-
-_EXIT_CODES: tuple[tuple[type[SessionContinuityError], int], ...] = (
-    (InvalidInput, USAGE),
-    (NotFound, 3),
-    (Unavailable, 4),
-    (Conflict, 5),
-)
+from session_continuity.cli.failures import FAILED, INTERRUPTED, USAGE, exit_code
+from session_continuity.domain.errors import SessionContinuityError
 
 COMMANDS = {
     "sessions": ("sessions", "Register sessions, keep them alive, list and close them."),
@@ -83,13 +65,20 @@ def _show_version(ctx: click.Context, parameter: click.Parameter, value: bool) -
     ),
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-@click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_show_version, help="Show the version.")
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_show_version,
+    help="Show the version.",
+)
 def root() -> None:
     """Records every AI agent session as it happens and gives the next one an exact, checkable brief."""
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run one command line; returns the exit code. Every expected failure is one line, or with --json one document."""
+    """Run one command line; returns the exit code. A failure is one line, or with --json one document."""
     as_json = "--json" in arguments
     try:
         code = root.main(list(arguments), prog_name="continuity", standalone_mode=False)
@@ -97,10 +86,16 @@ def run(arguments: Sequence[str]) -> int:
     except click.exceptions.Exit as done:
         return done.exit_code
     except SessionContinuityError as error:
-        code = next((code for family, code in _EXIT_CODES if isinstance(error, family)), FAILED)
-        return _fail(code, error.as_json(), as_json)
+        return _fail(exit_code(error), error.as_json(), as_json)
+    except click.exceptions.NoArgsIsHelpError as error:
+        if not as_json:
+            click.echo(error.format_message(), err=True)
+            return USAGE
+        return _fail(USAGE, {"error": "usage", "message": "a command is missing"}, as_json)
     except click.UsageError as error:
-        return _fail(USAGE, {"error": "usage", "message": _usage(error, as_json)}, as_json)
+        path = error.ctx.command_path if error.ctx else "continuity"
+        message = f"{error.format_message()} See `{path} --help`."
+        return _fail(USAGE, {"error": "usage", "message": message}, as_json)
     except click.ClickException as error:
         return _fail(error.exit_code, {"error": "failed", "message": error.format_message()}, as_json)
     except click.Abort as abort:
@@ -115,13 +110,6 @@ def run(arguments: Sequence[str]) -> int:
         return _fail(FAILED, {"error": "operating_system", "message": message}, as_json)
     except Exception as error:
         return _fail(FAILED, _unexpected(error), as_json)
-
-
-def _usage(error: click.UsageError, as_json: bool) -> str:
-    if isinstance(error, click.exceptions.NoArgsIsHelpError):
-        return "a command is missing" if as_json else error.format_message()
-    path = error.ctx.command_path if error.ctx else "continuity"
-    return f"{error.format_message()} See `{path} --help`."
 
 
 def _unexpected(error: Exception) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What commands share: the options of every command, parameter types, and the call that a command is given."""
+"""What commands share: the options of every command, parameter types, and the call that each is given."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 
 _STDIN_LIMIT = 8 * 1_048_576
+_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0, "w": 604_800.0}
 
 
 class Call:
-    """One run of a command: the options of every command, and what they lead to. Nothing is opened before use."""
+    """One run of a command: the options of every command and what they lead to, opened on first use."""
 
     def __init__(self) -> None:
         self.options: dict[str, str] = {}
@@ -135,32 +136,35 @@ def read_stdin(name: str) -> str:
     content = sys.stdin.buffer.read(_STDIN_LIMIT + 1)
     if len(content) > _STDIN_LIMIT:
         raise InvalidInput(
-            f"{name} on standard input is longer than {_STDIN_LIMIT:,} bytes", code="payload_too_large", field=name
+            f"{name} on standard input is longer than {_STDIN_LIMIT:,} bytes",
+            code="payload_too_large",
+            field=name,
         )
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise InvalidInput(f"{name} on standard input is not UTF-8: {error}", code="payload_not_utf8") from None
+        raise InvalidInput(
+            f"{name} on standard input is not UTF-8: {error}", code="payload_not_utf8"
+        ) from None
 
 
 class DurationType(click.ParamType[timedelta]):
     """A length of time: 250ms, 5s, 30m, 2h, 7d or a sum like 1h30m."""
 
     name = "duration"
-    _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0, "w": 604_800.0}
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
         import re
 
         if isinstance(value, timedelta):
             return value
-        if re.fullmatch(r"(\d{1,9}(\.\d{1,6})?(ms|[smhdw]))+", value, re.ASCII):
-            parts = re.findall(r"([\d.]+)(ms|[smhdw])", value)
-            try:
-                return timedelta(seconds=sum(float(number) * self._UNITS[unit] for number, unit in parts))
-            except OverflowError:
-                pass
-        self.fail(f"{value!r} is not a duration; write 250ms, 5s, 30m, 2h, 7d or 1h30m", param, ctx)
+        if not re.fullmatch(r"(\d{1,9}(\.\d{1,6})?(ms|[smhdw]))+", value, re.ASCII):
+            self.fail(f"{value!r} is not a duration; write 250ms, 5s, 30m, 2h, 7d or 1h30m", param, ctx)
+        parts = re.findall(r"([\d.]+)(ms|[smhdw])", value)
+        try:
+            return timedelta(seconds=sum(float(number) * _SECONDS[unit] for number, unit in parts))
+        except OverflowError:
+            self.fail(f"{value!r} is too long", param, ctx)
 
 
 class TimeType(click.ParamType[datetime]):
@@ -174,7 +178,7 @@ class TimeType(click.ParamType[datetime]):
         try:
             moment = datetime.fromisoformat(value)
             return moment if moment.tzinfo else moment.astimezone()
-        except (ValueError, OverflowError, OSError):
+        except (ValueError, OverflowError):
             pass
         try:
             return datetime.now().astimezone() - DURATION.convert(value, None, None)
@@ -182,9 +186,32 @@ class TimeType(click.ParamType[datetime]):
             self.fail(f"{value!r} is not a time; write ISO 8601, or how long ago it is, like 2h", param, ctx)
 
 
+class NumberType(click.ParamType[int]):
+    """A whole number from `lowest` to `highest`."""
+
+    name = "number"
+
+    def __init__(self, lowest: int = 0, highest: int = 2**63 - 1) -> None:
+        self._lowest, self._highest = lowest, highest
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        try:
+            number = int(value)
+        except ValueError:
+            self.fail(f"{value!r} is not a whole number", param, ctx)
+        if not self._lowest <= number <= self._highest:
+            self.fail(f"{number} is not between {self._lowest} and {self._highest}", param, ctx)
+        return number
+
+
 JSON, DURATION, TIME = JsonType(), DurationType(), TimeType()
-NUMBER = click.IntRange(0, 2**63 - 1)
-PERCENT = click.IntRange(0, 100)
+NUMBER, PERCENT = NumberType(), NumberType(0, 100)
+    JsonType(),
+    DurationType(),
+    TimeType(),
+    NumberType(),
+    NumberType(0, 100),
+)
 
 INSTANCE_TYPE = click.Choice(["PS", "MS"])
 STATUS = click.Choice(["active", "stale", "closed"])
@@ -207,9 +234,17 @@ def limit_option(default: int) -> Callable[[F], F]:
 
 instance_argument = click.argument("instance_id", metavar="INSTANCE_ID")
 project_option = click.option("--project", help="Only this project.")
-since_option = click.option("--since", type=TIME, help="Only from this time on (ISO 8601, or 2h for two hours ago).")
-before_option = click.option("--before", type=TIME, help="Only before this time; pages on from the last row seen.")
-operation_option = click.option(
-    "--operation", metavar="ID", help="Operation id: a retry with the same id changes nothing and answers the same."
+since_option = click.option(
+    "--since", type=TIME, help="Only from this time on (ISO 8601, or 2h for two hours ago)."
 )
-context_percent_option = click.option("--context-percent", type=PERCENT, help="How full the context window is.")
+before_option = click.option(
+    "--before", type=TIME, help="Only before this time; pages on from the last row seen."
+)
+operation_option = click.option(
+    "--operation",
+    metavar="ID",
+    help="Operation id: a retry with the same id changes nothing and answers the same.",
+)
+context_percent_option = click.option(
+    "--context-percent", type=PERCENT, help="How full the context window is."
+)

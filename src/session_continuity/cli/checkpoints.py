@@ -31,9 +31,13 @@ def checkpoints() -> None:
     """Take checkpoints, show them and verify recovery from them."""
 
 
-@checkpoints.command("take", examples=("continuity checkpoints take consilio-PS-abc123 --reason 'before the merge'",))
+@checkpoints.command(
+    "take", examples=("continuity checkpoints take consilio-PS-abc123 --reason 'before the merge'",)
+)
 @instance_argument
-@click.option("--type", "checkpoint_type", type=CHECKPOINT_TYPE, default="manual", show_default=True, help="Its kind.")
+@click.option(
+    "--type", "checkpoint_type", type=CHECKPOINT_TYPE, default="manual", show_default=True, help="Its kind."
+)
 @click.option("--reason", help="Why it is taken.")
 @context_percent_option
 @click.option("--metadata", type=JSON, help="A JSON object.")
@@ -41,6 +45,7 @@ def checkpoints() -> None:
 @pass_call
 def take_checkpoint(
     call: Call,
+    *,
     instance_id: str,
     checkpoint_type: Literal["manual", "automatic"],
     reason: str | None,
@@ -68,13 +73,16 @@ def take_checkpoint(
 @pass_call
 def list_checkpoints(
     call: Call,
+    *,
     instance_id: str | None,
     checkpoint_type: Literal["manual", "automatic"] | None,
     before: datetime | None,
     limit: int,
 ) -> None:
     """List the checkpoints of one instance or of all, the latest first."""
-    found = call.client.list_checkpoints(instance_id, checkpoint_type=checkpoint_type, before=before, limit=limit)
+    found = call.client.list_checkpoints(
+        instance_id, checkpoint_type=checkpoint_type, before=before, limit=limit
+    )
     call.answer(found, lambda: _show_table(found))
 
 
@@ -133,8 +141,8 @@ def _show_head(checkpoint: Checkpoint) -> None:
 def _show(checkpoint: Checkpoint) -> None:
     hashed = "with" if checkpoint.state_hash else "without"
     write_note(
-        f"checkpoint {checkpoint.checkpoint_id} of {checkpoint.instance_id} at event {checkpoint.sequence_num},"
-        f" {checkpoint.checkpoint_type}, {hashed} a hash"
+        f"checkpoint {checkpoint.checkpoint_id} of {checkpoint.instance_id}"
+        f" at event {checkpoint.sequence_num}, {checkpoint.checkpoint_type}, {hashed} a hash"
     )
     write_text(json_text(checkpoint.work_state, indented=True))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -68,8 +68,8 @@ commands.add_command(search_commands, "list")
 @commands.command(
     "record",
     examples=(
-        "continuity commands record consilio-PS-abc123 task spawn_subagent --tool general-purpose --tool-call-id t1",
-        "continuity commands record consilio-PS-abc123 shell 'make test' --outcome success --duration-ms 1250",
+        "continuity commands record consilio-PS-abc123 task spawn_subagent --tool-call-id toolu_01",
+        "continuity commands record consilio-PS-abc123 shell 'make test' --outcome success",
     ),
 )
 @instance_argument
@@ -99,7 +99,9 @@ def record_command(call: Call, instance_id: str, **fields: Any) -> None:
 
 @commands.command(
     "outcome",
-    examples=("continuity commands outcome consilio-PS-abc123 failure --tool-call-id t1 --error 'exit code 1'",),
+    examples=(
+        "continuity commands outcome consilio-PS-abc123 failure --tool-call-id toolu_01 --error 'exit 1'",
+    ),
 )
 @instance_argument
 @click.argument("outcome", type=OUTCOME)

@@ -54,6 +54,7 @@ def events() -> None:
 @pass_call
 def append_event(
     call: Call,
+    *,
     instance_id: str,
     event_type: str,
     event_data: Any,
@@ -90,6 +91,7 @@ def append_event(
 @pass_call
 def list_events(
     call: Call,
+    *,
     instance_id: str,
     after: int,
     until: int | None,
@@ -112,7 +114,13 @@ def list_events(
 @limit_option(100)
 @pass_call
 def find_events(
-    call: Call, event_type: str, project: str | None, since: datetime | None, before: datetime | None, limit: int
+    call: Call,
+    *,
+    event_type: str,
+    project: str | None,
+    since: datetime | None,
+    before: datetime | None,
+    limit: int,
 ) -> None:
     """Find events of one type over all sessions, the latest first."""
     found = call.client.find_events(event_type, project=project, since=since, before=before, limit=limit)
@@ -145,7 +153,9 @@ def replay_events(call: Call, instance_id: str, until: int | None, as_of: dateti
 
 
 def _show_state(recovery: Recovery) -> None:
-    write_note(f"{recovery.instance_id} at event {recovery.sequence_num}, {recovery.events_folded} events folded")
+    write_note(
+        f"{recovery.instance_id} at event {recovery.sequence_num}, {recovery.events_folded} events folded"
+    )
     write_text(json_text(recovery.work_state, indented=True))
 
 

@@ -13,12 +13,11 @@ from typing import Any, TextIO
 
 import click
 
+from session_continuity.cli.failures import READER_GONE
 from session_continuity.domain.text import printable, printable_lines, shorten
 
 CELL = 80
 """Most characters of a table's cell."""
-
-READER_GONE = 141
 
 
 def write_json(value: object) -> None:
@@ -78,7 +77,10 @@ def write_error(message: str) -> None:
     """Say on standard error what went wrong."""
     lines = printable_lines(message)
     colour = is_terminal(sys.stderr) and not os.environ.get("NO_COLOR")
-    click.echo("\n".join([(click.style("error:", fg="red") if colour else "error:") + f" {lines[0]}", *lines[1:]]), err=True)
+    click.echo(
+        "\n".join([(click.style("error:", fg="red") if colour else "error:") + f" {lines[0]}", *lines[1:]]),
+        err=True,
+    )
 
 
 def write_fields(fields: Mapping[str, object]) -> None:
@@ -135,7 +137,7 @@ def _text(value: object) -> str:
     if isinstance(value, bytes):
         return value.hex()
     if isinstance(value, dict | list | tuple):
-        return json_text(value)
+        return json_text(value)  # pyright: ignore[reportUnknownArgumentType]
     return str(value)
 
 
@@ -157,7 +159,9 @@ def _drawn(columns: Sequence[str], cells: Sequence[Sequence[str]]) -> str:
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
     for place, name in enumerate(columns):
-        table.add_column(name, no_wrap=True, overflow="ellipsis", min_width=None if place else len(cells[0][0]))
+        table.add_column(
+            name, no_wrap=True, overflow="ellipsis", min_width=None if place else len(cells[0][0])
+        )
     for row in cells:
         table.add_row(*(Text(text) for text in row))
     drawing = StringIO()

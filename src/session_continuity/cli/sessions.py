@@ -45,13 +45,16 @@ def sessions() -> None:
 )
 @project_option
 @click.option("--status", type=STATUS, help="Only with this status.")
-@click.option("--type", "instance_type", type=INSTANCE_TYPE, help="Only project (PS) or meta (MS) supervisors.")
+@click.option(
+    "--type", "instance_type", type=INSTANCE_TYPE, help="Only project (PS) or meta (MS) supervisors."
+)
 @click.option("--silent-for", type=DURATION, help="Only without a heartbeat for this long, like 30m.")
 @before_option
 @limit_option(100)
 @pass_call
 def list_sessions(
     call: Call,
+    *,
     project: str | None,
     status: Literal["active", "stale", "closed"] | None,
     instance_type: Literal["PS", "MS"] | None,
@@ -61,7 +64,12 @@ def list_sessions(
 ) -> None:
     """List sessions, the latest heartbeat first."""
     found = call.client.find_sessions(
-        project=project, status=status, instance_type=instance_type, silent_for=silent_for, before=before, limit=limit
+        project=project,
+        status=status,
+        instance_type=instance_type,
+        silent_for=silent_for,
+        before=before,
+        limit=limit,
     )
     call.answer(found, lambda: _show_table(found))
 
@@ -83,7 +91,9 @@ def show_session(call: Call, instance_id: str) -> None:
     ),
 )
 @click.argument("project")
-@click.option("--type", "instance_type", type=INSTANCE_TYPE, default="PS", show_default=True, help="Kind of supervisor.")
+@click.option(
+    "--type", "instance_type", type=INSTANCE_TYPE, default="PS", show_default=True, help="Kind of supervisor."
+)
 @click.option("--instance-id", help="Id of the new instance; without it one is made.")
 @click.option("--epic", help="The epic it works on.")
 @context_percent_option
@@ -99,6 +109,7 @@ def show_session(call: Call, instance_id: str) -> None:
 @pass_call
 def register_session(
     call: Call,
+    *,
     project: str,
     instance_type: Literal["PS", "MS"],
     instance_id: str | None,

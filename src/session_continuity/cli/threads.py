@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -12,6 +13,8 @@ from session_continuity.cli.output import write_note, write_text
 
 if TYPE_CHECKING:
     from session_continuity.briefing import Briefing
+    from session_continuity.client import SessionContinuity
+    from session_continuity.domain.session_registry import Session
     from session_continuity.domain.threads import Continuation
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -28,9 +31,11 @@ def _continuation(function: F) -> F:
     for option in reversed(
         (
             click.option("--dry-run", is_flag=True, help="Print the brief and change nothing."),
-            click.option("--budget", type=NUMBER, help="Most tokens of the brief (default: the setting brief_tokens)."),
+            click.option(
+                "--budget", type=NUMBER, help="Most tokens of the brief (default: the setting brief_tokens)."
+            ),
             click.option("--project", help="Look for NAME in this project only."),
-            click.option("--cwd", help="Folder to compare with and to go on in (default: this one)."),
+            click.option("--cwd", help="Folder to compare with and to go on in (default: the recorded one)."),
             click.option("--successor-id", help="Id of the new instance; without it one is made."),
             click.option("--harness", help="Client program of the new instance."),
             operation_option,
@@ -38,9 +43,6 @@ def _continuation(function: F) -> F:
     ):
         function = option(function)
     return function
-
-
-_NAME_HELP = "NAME is an instance id, its last six characters, an epic, a project, or `last`."
 
 
 @click.command(
@@ -64,7 +66,9 @@ def resume(call: Call, name: str, **options: Any) -> None:
 
 @click.command(cls=Command, examples=("continuity fork abc123 --at 40",))
 @click.argument("name")
-@click.option("--at", "sequence_num", type=NUMBER, help="Branch off after this event (default: the last one).")
+@click.option(
+    "--at", "sequence_num", type=NUMBER, help="Branch off after this event (default: the last one)."
+)
 @_continuation
 @pass_call
 def fork(call: Call, name: str, sequence_num: int | None, **options: Any) -> None:
@@ -106,31 +110,57 @@ def _continue(
     from session_continuity.cli.workspace import here
 
     client = call.client
-    budget = call.settings.brief_tokens if budget is None else budget
-    instance_id = client.find_resumable(name, project=project).instance_id
-    preview = client.preview_continuation(instance_id, continuation=continuation, until=sequence_num)
-    briefing = brief_continuation(preview, budget=budget, cwd=cwd)
-    if not dry_run:
-        chosen: dict[str, Any] = {
+    tokens = _checked_budget(call.settings.brief_tokens if budget is None else budget)
+    predecessor = _named(client, name, project, operation)
+    old = predecessor.instance_id
+    if dry_run:
+        continued = client.preview_continuation(old, continuation=continuation, until=sequence_num)
+    else:
+        folder = cwd or (predecessor.cwd if predecessor.cwd and os.path.isdir(predecessor.cwd) else None)
+        successor: dict[str, Any] = {
             "successor_id": successor_id,
-            "origin": here(cwd, harness=harness),
+            "origin": here(folder, harness=harness),
             "operation": operation,
         }
         if continuation == "resume":
-            continued = client.resume_session(instance_id, **chosen)
+            continued = client.resume_session(old, **successor)
         elif continuation == "fork":
-            continued = client.fork_session(instance_id, sequence_num=sequence_num, **chosen)
+            continued = client.fork_session(old, sequence_num=sequence_num, **successor)
         else:
-            continued = client.rewind_session(instance_id, sequence_num or 0, **chosen)
-        briefing = brief_continuation(continued, budget=budget, cwd=cwd)
+            continued = client.rewind_session(old, sequence_num or 0, **successor)
+    briefing = brief_continuation(continued, budget=tokens, cwd=cwd)
     call.answer(briefing, lambda: _show(briefing))
+
+
+def _checked_budget(budget: int) -> int:
+    """Checked before anything is fenced: afterwards it would be too late to fail."""
+    from session_continuity.domain.brief import LEAST_TOKENS
+    from session_continuity.domain.errors import InvalidInput
+
+    if budget < LEAST_TOKENS:
+        raise InvalidInput(
+            f"a brief needs a budget of at least {LEAST_TOKENS} tokens, not {budget}", code="budget"
+        )
+    return budget
+
+
+def _named(client: SessionContinuity, name: str, project: str | None, operation: str | None) -> Session:
+    """The session that is meant. With an operation id a full instance id means just this instance: a retry
+    must find the one that it continued the first time, not its successor."""
+    from session_continuity.domain.identity import INSTANCE_ID
+
+    if operation is not None and INSTANCE_ID.fullmatch(name):
+        return client.get_session(name)
+    return client.find_resumable(name, project=project)
 
 
 def _show(briefing: Briefing) -> None:
     done = briefing.continued
     old, number = done.predecessor.instance_id, done.recovery.sequence_num
     if done.successor is None:
-        write_note(f"dry run: {done.continuation} would go on from {old}, event {number}; nothing was changed")
+        write_note(
+            f"dry run: {done.continuation} would go on from {old}, event {number}; nothing was changed"
+        )
     else:
         write_note(_NEXT[done.continuation].format(new=done.successor.instance_id, old=old, number=number))
     write_text(briefing.brief.text)

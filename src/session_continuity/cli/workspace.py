@@ -14,5 +14,9 @@ def here(cwd: str | None, **known: Any) -> Origin:
     """The origin of a session that works in `cwd` (default: the current folder) on this machine."""
     observed = observe_workspace(os.getcwd() if cwd is None else cwd)
     return Origin(
-        host=socket.gethostname(), cwd=observed.cwd, git_branch=observed.branch, git_head=observed.head, **known
+        host=socket.gethostname(),
+        cwd=observed.cwd,
+        git_branch=observed.branch,
+        git_head=observed.head,
+        **known,
     )

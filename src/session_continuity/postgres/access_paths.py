@@ -29,6 +29,7 @@ _SAMPLES = {
 }
 TABLES = tuple(_SAMPLES)
 
+_BY_INDEX = ("Index Scan", "Index Only Scan", "Bitmap Heap Scan")
 _INSTANCE = "sample-PS-000001"
 _UUID = UUID(int=1)
 _ANY_SESSION = {
@@ -89,7 +90,7 @@ ACCESS_PATHS = (
         columns="(project, last_heartbeat DESC)",
         purpose="Fast stale session detection",
         statement="find_sessions",
-        parameters=_ANY_SESSION | {"project": "sample-1"},
+        parameters=_ANY_SESSION | {"project": "sample-1", "limit": 10},
         conditions=("project",),
         ordered=True,
     ),
@@ -178,7 +179,7 @@ ACCESS_PATHS = (
             "since": None,
             "before": None,
             "project": None,
-            "limit": 100,
+            "limit": 10,
         },
         conditions=("event_type",),
         ordered=True,
@@ -308,7 +309,7 @@ def _serving(plan: Plan, path: AccessPath) -> Iterator[str]:
     for node, above in _nodes(plan):
         if "Conflict Arbiter Indexes" in node and node.get("Relation Name") == path.table:
             yield from node["Conflict Arbiter Indexes"]
-        if node.get("Relation Name") != path.table or node["Node Type"] == "Seq Scan":
+        if node.get("Relation Name") != path.table or node["Node Type"] not in _BY_INDEX:
             continue
         for scan in _index_scans(node):
             answered = all(_has(scan.get("Index Cond", ""), column) for column in path.conditions)

@@ -1,0 +1,146 @@
+"""continuity import: transcripts of agents, read into the records."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from session_continuity.cli.arguments import Call, Group, NumberType, pass_call
+from session_continuity.cli.failures import FAILED, exit_code
+from session_continuity.cli.output import is_terminal, write_error, write_fields, write_note, write_text
+
+if TYPE_CHECKING:
+    from session_continuity.capture.recorder import ImportReport
+    from session_continuity.capture.transcripts import Harness
+
+FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+
+@click.group("import", cls=Group)
+def import_() -> None:
+    """Read the transcripts of agents into the records."""
+
+
+def _transcript_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    for option in reversed(
+        (
+            click.argument("files", metavar="FILE...", type=FILE, nargs=-1, required=True),
+            click.option(
+                "--until", type=NumberType(1), help="Stop after so many records, as if it had died there."
+            ),
+            click.option("--project", help="Project of the session (default: the name of its folder)."),
+            click.option(
+                "--rules", type=FILE, help="Your own derivation rules, tried before the shipped ones."
+            ),
+        )
+    ):
+        function = option(function)
+    return function
+
+
+@import_.command(
+    "claude-code", examples=("continuity import claude-code ~/.claude/projects/*/*.jsonl --json",)
+)
+@_transcript_options
+@click.pass_context
+@pass_call
+def import_claude_code(call: Call, ctx: click.Context, files: tuple[Path, ...], **options: Any) -> None:
+    """Import transcripts of Claude Code; importing one again adds only what is missing."""
+    _import(call, ctx, "claude-code", files, options)
+
+
+@import_.command("codex", examples=("continuity import codex ~/.codex/sessions/2026/01/28/rollout-*.jsonl",))
+@_transcript_options
+@click.pass_context
+@pass_call
+def import_codex(call: Call, ctx: click.Context, files: tuple[Path, ...], **options: Any) -> None:
+    """Import transcripts of Codex; importing one again adds only what is missing."""
+    _import(call, ctx, "codex", files, options)
+
+
+@import_.group("rules", cls=Group)
+def rules() -> None:
+    """Work on the rules that derive events from commands."""
+
+
+@rules.command("check", examples=("continuity import rules check my-rules.toml",))
+@click.argument("file", type=FILE, required=False)
+@click.pass_context
+@pass_call
+def check_rules(call: Call, ctx: click.Context, file: Path | None) -> None:
+    """Run the examples of all derivation rules, of the shipped ones and of those in FILE."""
+    from session_continuity.capture import derivation, derivation_rules
+
+    found = derivation_rules.load_rules(file)
+    failures = derivation.check_rules(found)
+    examples = sum(len(rule.examples) for rule in found.rules)
+    answer = {"rules": len(found.rules), "examples": examples, "failures": failures}
+
+    def show() -> None:
+        for failure in failures:
+            write_text(failure)
+        write_note(f"{len(found.rules)} rules, {examples} examples, {len(failures)} failed")
+
+    call.answer(answer, show)
+    if failures:
+        ctx.exit(FAILED)
+
+
+def _import(
+    call: Call, ctx: click.Context, harness: Harness, files: Sequence[Path], options: dict[str, Any]
+) -> None:
+    """One file after the other; a file that can't be imported does not keep the others from it."""
+    from session_continuity.capture.recorder import import_transcript
+    from session_continuity.domain.errors import SessionContinuityError, Unavailable
+
+    answers: list[dict[str, Any]] = []
+    code = 0
+    for file in files:
+        try:
+            with _progress(file) as progress:
+                report = import_transcript(call.client, harness, file, progress=progress, **options)
+        except Unavailable:
+            raise
+        except SessionContinuityError as error:
+            code = code or exit_code(error)
+            answers.append({"file": str(file), **error.as_json()})
+            if not call.as_json:
+                write_error(error.message)
+        else:
+            answers.append({"file": str(file), **report.as_json()})
+            if not call.as_json:
+                _show(file, report)
+    call.answer(answers, lambda: None)
+    ctx.exit(code)
+
+
+def _show(file: Path, report: ImportReport) -> None:
+    write_fields({"file": file, **{name: value or "" for name, value in report.as_json().items()}})
+
+
+@contextmanager
+def _progress(file: Path) -> Generator[Callable[[int, int], None] | None]:
+    """A bar on standard error, when that is a terminal."""
+    import sys
+
+    if not is_terminal(sys.stderr):
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from session_continuity.cli.output import cell
+
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        DownloadColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(cell(file.name))
+        yield lambda done, total: bar.update(task, completed=done, total=total)
