@@ -159,6 +159,7 @@ def main() -> int:
                             print(f"missed in {path.name}: {kind}: {what!r}", file=sys.stderr)
             print("| **all** | " + " | ".join(share(total[kind]) for kind in KINDS) + " |")
     from session_continuity.deployment import Deployment
+
     from session_continuity.settings import load_settings
 
     Deployment(load_settings(home=home)).stop()

@@ -1,6 +1,6 @@
 """The main job, end to end: a session is recorded, dies half-way, is resumed, and its dead copy can write no more.
 
-    python demo/run.py [TRANSCRIPT]     (make demo, or make demo TRANSCRIPT=path)
+python demo/run.py [TRANSCRIPT]     (make demo, or make demo TRANSCRIPT=path)
 """
 
 from __future__ import annotations
@@ -37,14 +37,18 @@ def main() -> int:
     say(f"2. kill -9: the recording process died after {recorded} of {records} records.")
     last = continuity("sessions", "list", "--limit", "1", "--json")
     old = json.loads(last)[0]
-    print(f"   The registry knows it as {old['instance_id']} (epoch {old['owner_epoch']},"
-          f" {old['last_sequence_num']} events).")
+    print(
+        f"   The registry knows it as {old['instance_id']} (epoch {old['owner_epoch']},"
+        f" {old['last_sequence_num']} events)."
+    )
 
     say(f"3. continuity resume {old['instance_id']}")
     resumed = json.loads(continuity("resume", old["instance_id"], "--json"))
     new = resumed["instance_id"]
-    print(f"   {new} goes on with the thread (epoch {resumed['owner_epoch']}). Its brief,"
-          f" {resumed['tokens']} tokens:\n")
+    print(
+        f"   {new} goes on with the thread (epoch {resumed['owner_epoch']}). Its brief,"
+        f" {resumed['tokens']} tokens:\n"
+    )
     print("\n".join(f"   | {line}" for line in resumed["brief"].splitlines()))
 
     say("4. The old copy wakes up and tries to write.")
@@ -118,7 +122,9 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
 def continuity(*arguments: str) -> str:
     done = run(*arguments)
     if done.returncode != 0:
-        raise SystemExit(f"continuity {' '.join(arguments)} failed with {done.returncode}:\n{done.stdout}{done.stderr}")
+        raise SystemExit(
+            f"continuity {' '.join(arguments)} failed with {done.returncode}:\n{done.stdout}{done.stderr}"
+        )
     return done.stdout
 
 

@@ -18,7 +18,12 @@ def test_the_demo_records_dies_resumes_and_fences() -> None:
     environment = {**os.environ, "CONTINUITY_HOME": str(home)}
     try:
         done = subprocess.run(
-            [sys.executable, "demo/run.py"], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=100
+            [sys.executable, "demo/run.py"],
+            cwd=ROOT,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=100,
         )
         assert done.returncode == 0, done.stdout + done.stderr
         for expected in (
@@ -31,5 +36,7 @@ def test_the_demo_records_dies_resumes_and_fences() -> None:
         ):
             assert expected in done.stdout
     finally:
-        subprocess.run([sys.executable, "-m", "session_continuity", "db", "stop"], env=environment, capture_output=True)
+        subprocess.run(
+            [sys.executable, "-m", "session_continuity", "db", "stop"], env=environment, capture_output=True
+        )
         shutil.rmtree(home, ignore_errors=True)

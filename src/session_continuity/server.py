@@ -16,11 +16,11 @@ class RemoteServer:
 
     dsn: str
 
-    def conninfo(self) -> str:
+    def conninfo(self, timeout: float) -> str:  # noqa: ARG002
         return self.dsn
 
     def revive(self, timeout: float) -> None:
-        """Nothing to do here."""
+        """Nothing that we could do."""
 
 
 class LocalServer:
@@ -30,10 +30,10 @@ class LocalServer:
         self._embedded = EmbeddedServer(settings.home, binaries=settings.postgres_binaries)
         self._migrated = False
 
-    def conninfo(self) -> str:
-        conninfo = self._embedded.ensure_running()
+    def conninfo(self, timeout: float) -> str:
+        conninfo = self._embedded.ensure_running(timeout)
         if not self._migrated:
-            with connect(conninfo) as connection:
+            with connect(conninfo, timeout) as connection:
                 if not migrations.is_current(connection):
                     migrations.upgrade(connection)
             self._migrated = True

@@ -8,7 +8,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from session_continuity.domain.errors import InvalidInput
 
@@ -102,6 +102,6 @@ def _checked(name: str, value: Any, source: str) -> Any:
         raise InvalidInput(f"{name} from {source} can't be {value!r}", code="settings")
     if name in _RANGES:
         lowest, highest = _RANGES[name]
-        if not lowest <= value <= highest:
+        if not lowest <= cast("float", value) <= highest:
             raise InvalidInput(f"{name} from {source} must be {lowest} to {highest}, not {value}", code="settings")
     return value

@@ -39,12 +39,22 @@ def observe_workspace(cwd: str | Path, *, commits: Iterable[str] = (), files: It
 
 def _is_missing(folder: str, inside: str, path: str) -> bool:
     full = os.path.normpath(os.path.join(folder, path))
-    within = os.path.realpath(os.path.dirname(full)) == inside or full.startswith((folder + os.sep, inside + os.sep))
+    within = os.path.realpath(os.path.dirname(full)) == inside or full.startswith(
+        (folder + os.sep, inside + os.sep)
+    )
     return within and "\0" not in full and not os.path.lexists(full)
 
 
 def _dirty_files(folder: str) -> dict[str, str]:
-    listed = _git(folder, "status", "--porcelain=v1", "-z", "--untracked-files=normal", "--ignore-submodules=all", strip=False)
+    listed = _git(
+        folder,
+        "status",
+        "--porcelain=v1",
+        "-z",
+        "--untracked-files=normal",
+        "--ignore-submodules=all",
+        strip=False,
+    )
     found: dict[str, str] = {}
     entries = iter((listed or "").split("\0"))
     for entry in entries:
@@ -65,10 +75,24 @@ def _git(folder: str, *arguments: str, strip: bool = True) -> str | None:
     """The answer of git, or None when it fails or there is no git."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     environment |= {"GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
-    command = ["git", "-C", folder, "-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null", *arguments]
+    command = [
+        "git",
+        "-C",
+        folder,
+        "-c",
+        "core.fsmonitor=false",
+        "-c",
+        "core.hooksPath=/dev/null",
+        *arguments,
+    ]
     try:
         done = subprocess.run(
-            command, env=environment, capture_output=True, timeout=_SECONDS, check=False, stdin=subprocess.DEVNULL
+            command,
+            env=environment,
+            capture_output=True,
+            timeout=_SECONDS,
+            check=False,
+            stdin=subprocess.DEVNULL,
         )
     except (OSError, subprocess.TimeoutExpired):
         return None

@@ -117,9 +117,7 @@ def test_broken_lines_and_unknown_records_are_counted(client: SessionContinuity,
 
 def test_hostile_values_are_stored_and_can_be_read(client: SessionContinuity, recording: Path) -> None:
     text = recording.read_text("utf-8")
-    text = text.replace(
-        "No new dependency.", "nul \\u0000 half \\ud800 escape \\u001b[31m " + "long " * 9_000
-    )
+    text = text.replace("No new dependency.", "nul \\u0000 half \\ud800 escape \\u001b[31m " + "long " * 9_000)
     recording.write_text(text, "utf-8")
     report = import_transcript(client, "claude-code", recording)
     prompt = client.read_events(report.instance_id, event_type="prompt_submitted")[0].event_data["text"]
@@ -140,7 +138,7 @@ def test_a_file_without_a_session_is_refused(client: SessionContinuity, tmp_path
 
 
 def test_a_checkpoint_comes_at_least_every_hundred_events(client: SessionContinuity, recording: Path) -> None:
-    first, *rest = recording.read_text("utf-8").splitlines()
+    first, *_ = recording.read_text("utf-8").splitlines()
     prompts = []
     for number in range(350):
         record = json.loads(first)
@@ -155,9 +153,7 @@ def test_a_checkpoint_comes_at_least_every_hundred_events(client: SessionContinu
 
 def test_progress_is_told_in_bytes(client: SessionContinuity, recording: Path) -> None:
     told: list[tuple[int, int]] = []
-    import_transcript(
-        client, "claude-code", recording, progress=lambda done, total: told.append((done, total))
-    )
+    import_transcript(client, "claude-code", recording, progress=lambda done, total: told.append((done, total)))
     assert [done for done, _ in told] == sorted(done for done, _ in told)
     assert told[-1][1] == recording.stat().st_size
     assert told[-1][1] - told[-1][0] <= 1
@@ -197,18 +193,14 @@ def test_a_large_recording_is_read_in_bounded_memory(database: str, recording: P
     assert int(done.stdout) < 20_000  # kilobytes
 
 
-def test_two_imports_at_once_make_one_session(
-    client: SessionContinuity, database: str, recording: Path
-) -> None:
+def test_two_imports_at_once_make_one_session(client: SessionContinuity, database: str, recording: Path) -> None:
     program = (
         "import sys\n"
         "from session_continuity import SessionContinuity\n"
         "from session_continuity.capture.recorder import import_transcript\n"
         "import_transcript(SessionContinuity(dsn=sys.argv[1]), 'claude-code', sys.argv[2])\n"
     )
-    processes = [
-        subprocess.Popen([sys.executable, "-c", program, database, str(recording)]) for _ in range(3)
-    ]
+    processes = [subprocess.Popen([sys.executable, "-c", program, database, str(recording)]) for _ in range(3)]
     assert [process.wait() for process in processes] == [0, 0, 0]
     (session,) = client.find_sessions()
     events = client.read_events(session.instance_id)
@@ -217,9 +209,7 @@ def test_two_imports_at_once_make_one_session(
 
 def test_live_events_and_an_import_mix(client: SessionContinuity, recording: Path) -> None:
     part = import_transcript(client, "claude-code", recording, until=12)
-    client.append_events(
-        part.instance_id, [NewEvent(event_type="note_recorded", event_data={"text": "by hand"})]
-    )
+    client.append_events(part.instance_id, [NewEvent(event_type="note_recorded", event_data={"text": "by hand"})])
     whole = import_transcript(client, "claude-code", recording)
     types = [event.event_type for event in client.read_events(whole.instance_id)]
     assert types.count("note_recorded") == 1 + sum(

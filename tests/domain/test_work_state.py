@@ -31,7 +31,7 @@ NAMES = (
     " environment files path change note kind task_id subagent_id description task agent_type subagent_type feature"
     " percent context_percent used_tokens window_tokens trigger"
 ).split()
-LARGEST_STATE = 1_048_576
+LARGEST_STATE = 4 * 1_048_576
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 leaves = (

@@ -84,7 +84,11 @@ def items_of(brief: str) -> list[tuple[str, list[str]]]:
 def everything(text: str) -> Continued:
     return continued(
         event(1, "prompt_submitted", {"text": text}),
-        event(2, "plan_updated", {"items": [{"text": text, "status": "pending"}, {"text": text, "status": text}]}),
+        event(
+            2,
+            "plan_updated",
+            {"items": [{"text": text, "status": "pending"}, {"text": text, "status": text}]},
+        ),
         event(3, "files_changed", {"files": [{"path": text, "change": text}]}),
         event(4, "test_failed", {"command": text, "summary": text, "failing": [text]}),
         event(5, "commit_created", {"sha": text, "message": text, "branch": text}),
@@ -136,7 +140,9 @@ def test_a_brief_says_what_it_left_out() -> None:
 def test_the_last_prompt_comes_first_and_older_work_later() -> None:
     events = [event(n, "prompt_submitted", {"text": f"prompt number {n}"}) for n in range(1, 5)]
     text = write_brief(continued(*events), []).text
-    assert text.index("prompt number 4") < text.index("first prompt: prompt number 1") < text.index("prompt number 3")
+    assert (
+        text.index("prompt number 4") < text.index("first prompt: prompt number 1") < text.index("prompt number 3")
+    )
 
 
 def test_too_small_a_budget_is_refused() -> None:

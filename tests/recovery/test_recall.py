@@ -37,7 +37,9 @@ def test_the_measure_sees_a_brief_that_names_nothing(client: SessionContinuity, 
     """The control: with hardly any room the measure must report misses."""
     script = (ROOT / "demo" / "session.jsonl").read_text("utf-8")
     path = tmp_path / "session.jsonl"
-    path.write_text(script.replace("{cwd}", "/srv/shop").replace("{sha}", "abc1234").replace("{session}", "s"), "utf-8")
+    path.write_text(
+        script.replace("{cwd}", "/srv/shop").replace("{sha}", "abc1234").replace("{session}", "s"), "utf-8"
+    )
     whole = recall.measure(client, path)
     assert all(named for answers in whole.values() for named, _ in answers)
     assert sum(len(answers) for answers in whole.values()) > 20

@@ -84,7 +84,10 @@ def test_uncommitted_work_is_told_apart_from_other_changes(repository: Path) -> 
     state = recorded(repository, ("files_changed", {"files": [{"path": str(repository / "a.py")}]}))
     (repository / "a.py").write_text("changed\n")
     (repository / "with space é.py").write_text("new\n")
-    assert drift_of(state, repository) == [("file_uncommitted", "a.py"), ("file_unrecorded", "with space é.py")]
+    assert drift_of(state, repository) == [
+        ("file_uncommitted", "a.py"),
+        ("file_unrecorded", "with space é.py"),
+    ]
 
 
 def test_a_file_that_is_gone_is_found_and_a_deleted_one_is_not(repository: Path) -> None:
@@ -94,7 +97,9 @@ def test_a_file_that_is_gone_is_found_and_a_deleted_one_is_not(repository: Path)
     assert ("file_missing", "old.py") not in drift_of(state, repository)
 
 
-def test_a_missing_folder_and_a_plain_folder_are_answers(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_a_missing_folder_and_a_plain_folder_are_answers(
+    repository: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     state = recorded(repository)
     assert [kind for kind, _ in drift_of(state, repository / "nowhere")] == ["directory_missing"]
     plain = tmp_path_factory.mktemp("plain")

@@ -198,9 +198,7 @@ class Recorder:
             case facts.AssistantSaid():
                 self._event(fact, "note_recorded", {"kind": "answer", "text": fact.text})
             case facts.Interrupted():
-                self._event(
-                    fact, "note_recorded", {"kind": "interruption", "text": "the user stopped the agent"}
-                )
+                self._event(fact, "note_recorded", {"kind": "interruption", "text": "the user stopped the agent"})
             case facts.SessionEnded():
                 self._status = "closed"
                 self._event(fact, "instance_closed", {"reason": fact.reason})
@@ -269,9 +267,7 @@ class Recorder:
         if self._session is not None:
             return
         self._cwd = fact.cwd
-        project = storable_text(self.project or (PurePath(fact.cwd).name if fact.cwd else "") or "imported")[
-            :200
-        ]
+        project = storable_text(self.project or (PurePath(fact.cwd).name if fact.cwd else "") or "imported")[:200]
         session_id = storable_text(fact.harness_session_id or self.fallback_id)
         known = self.client.find_sessions(harness_session_id=session_id)
         imported = [
@@ -307,7 +303,7 @@ class Recorder:
                 )
                 return
             except Conflict as conflict:
-                if conflict.stable_code != "instance_id_taken" or attempt > 10:  # noqa: PLR2004
+                if conflict.stable_code != "instance_id_taken" or attempt > 10:
                     raise
 
     def _change(self, fact: facts.SessionChanged) -> None:

@@ -206,12 +206,6 @@ class NumberType(click.ParamType[int]):
 
 JSON, DURATION, TIME = JsonType(), DurationType(), TimeType()
 NUMBER, PERCENT = NumberType(), NumberType(0, 100)
-    JsonType(),
-    DurationType(),
-    TimeType(),
-    NumberType(),
-    NumberType(0, 100),
-)
 
 INSTANCE_TYPE = click.Choice(["PS", "MS"])
 STATUS = click.Choice(["active", "stale", "closed"])

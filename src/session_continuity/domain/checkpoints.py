@@ -79,7 +79,9 @@ class Recovery:
     distrusted: tuple[UUID, ...] = ()
 
 
-def recover_state(instance_id: str, *, until: int | None = None, as_of: datetime | None = None) -> Operation[Recovery]:
+def recover_state(
+    instance_id: str, *, until: int | None = None, as_of: datetime | None = None
+) -> Operation[Recovery]:
     """The work state after the last event, or after event `until`, or at the time `as_of`: the latest checkpoint
     and the fold of the events since. Raises NotFound."""
     check_instance_id(instance_id)
@@ -87,7 +89,9 @@ def recover_state(instance_id: str, *, until: int | None = None, as_of: datetime
     return Operation("recover_state", lambda: recover_steps(instance_id, until, as_of))
 
 
-def replay_events(instance_id: str, *, until: int | None = None, as_of: datetime | None = None) -> Operation[Recovery]:
+def replay_events(
+    instance_id: str, *, until: int | None = None, as_of: datetime | None = None
+) -> Operation[Recovery]:
     """Like recover_state, but folds every event and uses no checkpoint. Raises NotFound."""
     check_instance_id(instance_id)
     check_time("as_of", as_of)
@@ -98,7 +102,10 @@ def recover_steps(instance_id: str, until: int | None = None, as_of: datetime | 
     """The steps of recover_state, for operations that need the state on their way."""
     if as_of is not None:
         until = yield from _number_at(instance_id, until, as_of)
-    rows = yield Statement("recover", {"instance_id": instance_id, "until": until, "schema_version": SCHEMA_VERSION, "page": _PAGE})
+    rows = yield Statement(
+        "recover",
+        {"instance_id": instance_id, "until": until, "schema_version": SCHEMA_VERSION, "page": _PAGE},
+    )
     checkpoint = next((row for row in rows if row[0] == "checkpoint"), None)
     if checkpoint is None:
         return (yield from replay_steps(instance_id, until))

@@ -64,7 +64,9 @@ class NewCommand:
 
 def command_operation_id(instance_id: str, tool_call_id: str | None, given: UUID | str | None) -> UUID:
     """The operation id of a command: the caller's, or the one that belongs to its tool call."""
-    return operation_id(instance_id, given if given is not None or not tool_call_id else f"tool call {tool_call_id}")
+    return operation_id(
+        instance_id, given if given is not None or not tool_call_id else f"tool call {tool_call_id}"
+    )
 
 
 def record_command(instance_id: str, command: NewCommand) -> Operation[Command]:
@@ -135,7 +137,8 @@ def record_outcome(
         rows = yield Statement("record_outcome", parameters)
         if not rows:
             rows = yield Statement(
-                "get_command", {name: parameters[name] for name in ("instance_id", "command_id", "operation_id")}
+                "get_command",
+                {name: parameters[name] for name in ("instance_id", "command_id", "operation_id")},
             )
         if not rows:
             raise NotFound(f"no command {command_id or tool_call_id} of {instance_id}", code="command_not_found")

@@ -19,7 +19,12 @@ from session_continuity.domain.errors import (
 from session_continuity.domain.identity import check_instance_id, event_id, operation_id
 from session_continuity.domain.operation import Operation, Statement, Steps
 from session_continuity.domain.payload import encode_object
-from session_continuity.domain.session_registry import check_limit, check_time, explain_refusal, session_from_row
+from session_continuity.domain.session_registry import (
+    check_limit,
+    check_time,
+    explain_refusal,
+    session_from_row,
+)
 
 REPORT_EVENT_TYPES = (
     "instance_registered",
@@ -134,7 +139,9 @@ def prepare_append(
     """Check everything that can be checked without the store. Raises InvalidInput."""
     check_instance_id(instance_id)
     if not 1 <= len(events) <= APPEND_LIMIT:
-        raise InvalidInput(f"an append takes 1 to {APPEND_LIMIT:,} events, not {len(events):,}", code="append_size")
+        raise InvalidInput(
+            f"an append takes 1 to {APPEND_LIMIT:,} events, not {len(events):,}", code="append_size"
+        )
     each_once = any(event.operation is not None for event in events)
     if each_once and (operation is not None or not all(event.operation is not None for event in events)):
         raise InvalidInput("give an operation id to the append or to each of its events", code="operation_mixed")
@@ -281,9 +288,11 @@ def _answer_again(append: PreparedAppend) -> Steps[Appended]:
     rows = yield Statement("compare_events", {"instance_id": append.instance_id, **_columns(append)})
     found = {part: (sequence_num, same) for part, sequence_num, same in rows}
     differing = [part for part, (_, same) in found.items() if not same]
-    if differing or (not append.each_once and (len(found) < len(append.event_ids) or (yield from _is_longer(append)))):
+    if differing or (
+        not append.each_once and (len(found) < len(append.event_ids) or (yield from _is_longer(append)))
+    ):
         raise OperationConflict(
-            f"operation {append.operation_id} was used before with other events; take a new id for a new operation",
+            f"operation {append.operation_id} was used before with other events; take a new id for new ones",
             operation_id=str(append.operation_id),
             instance_id=append.instance_id,
         )
@@ -297,9 +306,7 @@ def _answer_again(append: PreparedAppend) -> Steps[Appended]:
             expected_sequence=append.expected_sequence,
         )
         added = yield from _append(rest)
-        found.update(
-            {part: (number, True) for part, number in zip(missing, added.sequence_nums, strict=True)}
-        )
+        found.update({part: (number, True) for part, number in zip(missing, added.sequence_nums, strict=True)})
     return Appended(
         append.instance_id,
         tuple(found[part][0] for part in range(len(append.event_ids))),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 from typing import Any, cast
 
 import orjson
@@ -37,9 +38,11 @@ def encode_payload(name: str, value: Any) -> str:
             bytes=len(encoded),
             limit=PAYLOAD_LIMIT,
         )
-    if b"\\u0000" in encoded and _any_value(value, lambda v: isinstance(v, str) and "\0" in v):
-        raise InvalidInput(f"{name} holds a NUL character, which jsonb can't store", code="payload_nul", field=name)
-    if b"null" in encoded and _any_value(value, lambda v: isinstance(v, float) and not math.isfinite(v)):
+    if b"\\u0000" in encoded and _any_value(value, _has_nul):
+        raise InvalidInput(
+            f"{name} holds a NUL character, which jsonb can't store", code="payload_nul", field=name
+        )
+    if b"null" in encoded and _any_value(value, _not_finite):
         raise InvalidInput(f"{name} holds NaN or an infinite number", code="payload_not_finite", field=name)
     if encoded.count(b"{") + encoded.count(b"[") > DEPTH_LIMIT and _depth(encoded) > DEPTH_LIMIT:
         raise _too_deep(name)
@@ -85,7 +88,11 @@ def check_text(name: str, value: str, limit: int = 10_000) -> str:
 
 def storable_text(value: str) -> str:
     """The text with what PostgreSQL can't store replaced by U+FFFD: for captured text, which is never refused."""
-    return value.replace("\0", "\ufffd").encode("utf-8", "replace").decode() if not value.isascii() or "\0" in value else value
+    return (
+        value.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
+        if not value.isascii() or "\0" in value
+        else value
+    )
 
 
 def storable(value: Any, depth: int = 0) -> Any:
@@ -113,7 +120,9 @@ def _refusal(name: str, reason: str) -> InvalidInput:
         return InvalidInput(f"{name} holds half a surrogate pair", code="payload_lone_surrogate", field=name)
     if "64-bit" in lowered:
         return InvalidInput(
-            f"{name} holds an integer beyond 64 bits; pass it as text", code="payload_number_out_of_range", field=name
+            f"{name} holds an integer beyond 64 bits; pass it as text",
+            code="payload_number_out_of_range",
+            field=name,
         )
     if "recursion" in lowered:
         return _too_deep(name)
@@ -122,11 +131,22 @@ def _refusal(name: str, reason: str) -> InvalidInput:
 
 def _too_deep(name: str) -> InvalidInput:
     return InvalidInput(
-        f"{name} is nested deeper than {DEPTH_LIMIT} levels", code="payload_too_deep", field=name, limit=DEPTH_LIMIT
+        f"{name} is nested deeper than {DEPTH_LIMIT} levels",
+        code="payload_too_deep",
+        field=name,
+        limit=DEPTH_LIMIT,
     )
 
 
-def _any_value(value: Any, matches: Any) -> bool:
+def _has_nul(value: Any) -> bool:
+    return isinstance(value, str) and "\0" in value
+
+
+def _not_finite(value: Any) -> bool:
+    return isinstance(value, float) and not math.isfinite(value)
+
+
+def _any_value(value: Any, matches: Callable[[Any], bool]) -> bool:
     pending = [value]
     while pending:
         item = pending.pop()

@@ -168,7 +168,9 @@ def send_heartbeat(
         if not rows:
             yield from explain_refusal(instance_id)
             raise Conflict(
-                f"session {instance_id} is closed; resume it to go on", code="session_closed", instance_id=instance_id
+                f"session {instance_id} is closed; resume it to go on",
+                code="session_closed",
+                instance_id=instance_id,
             )
         return session_from_row(rows[0])
 

@@ -185,7 +185,7 @@ def _owner(rows: list[tuple[Any, ...]], instance_id: str, continuation: Continua
 def _recovered(predecessor: Session, continuation: Continuation, until: int | None) -> Steps[Recovery]:
     if until is not None and not 1 <= until <= predecessor.last_sequence_num:
         raise InvalidInput(
-            f"{predecessor.instance_id} has events 1 to {predecessor.last_sequence_num}, {until} is not one of them",
+            f"{predecessor.instance_id} has events 1 to {predecessor.last_sequence_num}; {until} is none of them",
             code="sequence_num_range",
         )
     if continuation == "rewind" and until is None:
@@ -268,9 +268,7 @@ def _continued(
         predecessor=predecessor,
         successor=successor,
         recovery=recovery,
-        commands=Commands(
-            unknown_outcomes=by_role["unknown"], failed=by_role["failed"], recent=by_role["recent"]
-        ),
+        commands=Commands(unknown_outcomes=by_role["unknown"], failed=by_role["failed"], recent=by_role["recent"]),
         lineage=tuple(row[0] for row in lineage),
     )
 

@@ -34,7 +34,9 @@ class TimelineEntry(NamedTuple):
 _RANK = {"event": 1, "command": 2, "checkpoint": 3}
 
 
-def get_timeline(instance_id: str, *, after: str | None = None, limit: int = 200) -> Operation[list[TimelineEntry]]:
+def get_timeline(
+    instance_id: str, *, after: str | None = None, limit: int = 200
+) -> Operation[list[TimelineEntry]]:
     """A page of the timeline, oldest first; `after` is the cursor of the last entry seen. Raises NotFound,
     InvalidInput (cursor)."""
     check_instance_id(instance_id)
@@ -68,4 +70,6 @@ def _parse(cursor: str | None) -> tuple[datetime | None, int, int]:
             raise ValueError("no time zone")
         return moment, int(rank), int(reference)
     except ValueError:
-        raise InvalidInput(f"{cursor[:80]!r} is not a timeline cursor; take one from a page", code="cursor") from None
+        raise InvalidInput(
+            f"{cursor[:80]!r} is not a timeline cursor; take one from a page", code="cursor"
+        ) from None

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable
-from typing import Any, TypedDict, cast
+from typing import Any, Literal, TypedDict, cast
 
 import orjson
 
@@ -259,7 +259,9 @@ def _workspace(state: WorkState, data: Data, cite: str) -> None:
     cwd = _text(data, "cwd", limit=4_096) or (before["cwd"] if before else "")
     branch = _text(data, "git_branch", "branch") or (before["branch"] if before else "")
     head = _text(data, "git_head", "sha") or (before["head"] if before and before["branch"] == branch else "")
-    if (cwd or branch or head) and (before is None or (cwd, branch, head) != (before["cwd"], before["branch"], before["head"])):
+    if (cwd or branch or head) and (
+        before is None or (cwd, branch, head) != (before["cwd"], before["branch"], before["head"])
+    ):
         state["workspace"] = Workspace(cwd=cwd, branch=branch, head=head, cite=cite)
 
 
@@ -280,7 +282,9 @@ def _epic(status: str) -> Callable[[WorkState, Data, str], None]:
         if not epic_id:
             return
         known = next((epic["name"] for epic in state["epics"] if epic["epic_id"] == epic_id), "")
-        epic = Epic(epic_id=epic_id, name=_text(data, "epic_name", "name", "title") or known, status=status, cite=cite)
+        epic = Epic(
+            epic_id=epic_id, name=_text(data, "epic_name", "name", "title") or known, status=status, cite=cite
+        )
         current = state["epic"]
         if status == "started" or (current is not None and current["epic_id"] == epic_id):
             state["epic"] = epic
@@ -297,10 +301,15 @@ def _plan(state: WorkState, data: Data, cite: str) -> None:
     state["plan"] = Plan(items=items[: KEPT["plan"]], cite=cite)
 
 
-def _check(kind: str, outcome: str) -> Callable[[WorkState, Data, str], None]:
+def _check(kind: Literal["tests", "validations"], outcome: str) -> Callable[[WorkState, Data, str], None]:
     def apply(state: WorkState, data: Data, cite: str) -> None:
         failing = data.get("failing")
-        names = [n[:_SHORT] for n in cast("list[Any]", failing) if isinstance(n, str)] if isinstance(failing, list) else []
+        names = (
+            [n[:_SHORT] for n in cast("list[Any]", failing) if isinstance(n, str)]
+            if isinstance(failing, list)
+            else []
+        )
+        entries = cast("list[Any]", state[kind])
         check = Check(
             command=_text(data, "command", "test_name", "name", "suite", "validation", "tool"),
             outcome=outcome,
@@ -308,14 +317,17 @@ def _check(kind: str, outcome: str) -> Callable[[WorkState, Data, str], None]:
             failing=names[:10],
             cite=cite,
         )
-        _replace(state[kind], kind, "command", cast("Data", check))
+        _replace(entries, kind, "command", cast("Data", check))
 
     return apply
 
 
 def _commit(state: WorkState, data: Data, cite: str) -> None:
     commit = Commit(
-        sha=_text(data, "sha", "commit", "hash"), message=_text(data, "message"), branch=_text(data, "branch"), cite=cite
+        sha=_text(data, "sha", "commit", "hash"),
+        message=_text(data, "message"),
+        branch=_text(data, "branch"),
+        cite=cite,
     )
     if commit["sha"] or commit["message"]:
         _keep(state["commits"], "commits", commit)

@@ -58,7 +58,7 @@ _ANY_COMMAND = {
 }
 _ONE_SESSION = {"instance_id": _INSTANCE}
 _TIMELINE = {"instance_id": _INSTANCE, "at": None, "rank": None, "reference": None, "limit": 100}
-_EVENTS = {"instance_id": _INSTANCE, "after": 0, "until": None, "as_of": None, "event_type": None, "limit": 100}
+_EVENTS = {"instance_id": _INSTANCE, "after": 0, "until": None, "as_of": None, "event_type": None, "limit": 9}
 _BEAT = {"instance_id": _INSTANCE, "context_percent": None, "current_epic": None}
 
 
@@ -328,7 +328,7 @@ def _index_scans(node: Plan) -> Iterator[Plan]:
 
 
 def _is_sorted(above: tuple[str, ...]) -> bool:
-    """Whether all the rows are sorted before the first of them is handed on; a part at a time is no such sort."""
+    """Whether all rows are sorted before the first is handed on; an incremental sort is no such sort."""
     for kind in reversed(above):
         if kind == "Sort":
             return True

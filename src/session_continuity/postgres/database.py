@@ -12,14 +12,14 @@ import asyncio
 import threading
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar, cast
 
 import orjson
 import psycopg
-from psycopg import AsyncConnection, Connection
+from psycopg import AsyncConnection, Connection, sql
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.types.json import set_json_loads
 
@@ -35,9 +35,10 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 0.5
 
 
 class Server(Protocol):
-    """Where the database is; `revive` is called after a lost connection and starts the server if it is ours."""
+    """Where the database is; both may start the server if it is ours, and take `timeout` seconds at most.
+    `revive` is called after a lost connection."""
 
-    def conninfo(self) -> str: ...
+    def conninfo(self, timeout: float) -> str: ...
 
     def revive(self, timeout: float) -> None: ...
 
@@ -53,8 +54,6 @@ class Limits:
     role: str | None = None
 
 
-
-
 class _BoundConnection(Connection[tuple[Any, ...]]):
     """Waits no longer than until `until` (monotonic seconds)."""
 
@@ -67,7 +66,7 @@ class _BoundConnection(Connection[tuple[Any, ...]]):
 class _BoundAsyncConnection(AsyncConnection[tuple[Any, ...]]):
     until: float = 0.0
 
-    async def wait(self, gen: PQGen, interval: float = 0.1, timeout: float | None = None) -> Any:  # noqa: ARG002, ASYNC109
+    async def wait(self, gen: PQGen, interval: float = 0.1, timeout: float | None = None) -> Any:  # noqa: ARG002
         return await super().wait(gen, interval, max(0.001, self.until - time.monotonic()))
 
 
@@ -94,8 +93,8 @@ def _failure(error: psycopg.Error, limits: Limits, until: float) -> SessionConti
 
 
 @contextmanager
-def connect(conninfo: str, timeout: float = 30.0) -> Iterator[Connection[tuple[Any, ...]]]:
-    """A connection of its own for set-up work, every wait on it bounded by `timeout` seconds. Raises Unavailable."""
+def connect(conninfo: str, timeout: float = 30.0) -> Generator[Connection[tuple[Any, ...]]]:
+    """A connection of its own for set-up work, its waits bounded by `timeout` seconds. Raises Unavailable."""
     limits = Limits(deadline=timeout)
     try:
         with _BoundConnection.connect(conninfo, **_connect_options(conninfo, limits, timeout)) as connection:
@@ -184,7 +183,7 @@ class Database:
             steps.close()
 
     @contextmanager
-    def _connection(self, until: float) -> Iterator[_BoundConnection]:
+    def _connection(self, until: float) -> Generator[_BoundConnection]:
         if not self._free.acquire(timeout=max(0.0, until - time.monotonic())):
             raise DeadlineExceeded(f"all {self._limits.connections} connections were busy for the whole deadline")
         connection: _BoundConnection | None = None
@@ -204,7 +203,7 @@ class Database:
             self._free.release()
 
     def _connect(self, until: float) -> _BoundConnection:
-        conninfo = self._server.conninfo()
+        conninfo = self._server.conninfo(max(1.0, until - time.monotonic()))
         options = _connect_options(conninfo, self._limits, until - time.monotonic())
         connection = _BoundConnection.connect(conninfo, **options)
         connection.until = until
@@ -274,7 +273,7 @@ class AsyncDatabase:
             steps.close()
 
     @asynccontextmanager
-    async def _connection(self, until: float) -> AsyncIterator[_BoundAsyncConnection]:
+    async def _connection(self, until: float) -> AsyncGenerator[_BoundAsyncConnection]:
         try:
             async with asyncio.timeout(max(0.001, until - time.monotonic())):
                 await self._free.acquire()
@@ -296,7 +295,7 @@ class AsyncDatabase:
             self._free.release()
 
     async def _connect(self, until: float) -> _BoundAsyncConnection:
-        conninfo = await asyncio.to_thread(self._server.conninfo)
+        conninfo = await asyncio.to_thread(self._server.conninfo, max(1.0, until - time.monotonic()))
         options = _connect_options(conninfo, self._limits, until - time.monotonic())
         connection = await _BoundAsyncConnection.connect(conninfo, **options)
         connection.until = until
@@ -319,5 +318,5 @@ async def _async_rows(cursor: psycopg.AsyncCursor[tuple[Any, ...]]) -> Rows:
     return await cursor.fetchall()
 
 
-def _set_role(role: str) -> psycopg.sql.Composed:
-    return psycopg.sql.SQL("SET ROLE {}").format(psycopg.sql.Identifier(role))
+def _set_role(role: str) -> sql.Composed:
+    return sql.SQL("SET ROLE {}").format(sql.Identifier(role))

@@ -272,6 +272,8 @@ class _Server:
 
 
 class _Deadline:
+    """The moment a call has to end."""
+
     def __init__(self, seconds: float) -> None:
         self._end = time.monotonic() + seconds
 
@@ -289,6 +291,7 @@ class _Deadline:
 
 
 def _locate(home: Path) -> _Place:
+    """The place that belongs to a home, made or not. Raises Refused when no user is there to run a server."""
     if os.geteuid() == 0:
         account, base = _locate_for_root(home)
         spare = (_FOLDERS_FOR_ROOT, _FOLDERS_FOR_ROOT / _short_hash(home))
@@ -339,6 +342,7 @@ def _short_hash(home: Path) -> str:
 
 
 def _refuse_foreign_folders(place: _Place) -> None:
+    """Raises Refused when a folder is somebody else's, or closed to the user that runs the server."""
     caller = os.geteuid()
     for folder, owners in (
         (place.home, {caller, 0}),
@@ -378,6 +382,7 @@ def _user_name(uid: int) -> str:
 
 
 def _prepare_folders(place: _Place) -> None:
+    """Makes the folders around the data, puts their modes right and removes unfinished clusters."""
     # The server's user must get through the folders that hold its own.
     passage = 0o711 if os.geteuid() == 0 else 0o700
     for folder in place.passages:
@@ -390,6 +395,7 @@ def _prepare_folders(place: _Place) -> None:
 
 
 def _make_folder(folder: Path, uid: int, mode: int) -> None:
+    """Makes one folder of ours, or corrects it. Raises Refused for a link or another user's folder."""
     with suppress(FileExistsError):
         folder.mkdir(mode=mode)
     entry = folder.lstat()
@@ -497,6 +503,7 @@ def _end_leftovers(place: _Place) -> bool:
 
 
 def _socket_is_ours(place: _Place) -> bool:
+    """Whether the socket is there, in a private folder, and belongs to the user that runs the server."""
     try:
         folder, file = place.sockets.lstat(), place.socket_file.lstat()
     except OSError:
@@ -523,6 +530,7 @@ def _state_of(place: _Place, server: _Server | None, major: int | None) -> _Stat
 
 
 def _reap() -> None:
+    """Forgets the servers started here that have ended, so that they leave no zombies."""
     _children[:] = [child for child in _children if child.poll() is None]
 
 
@@ -631,6 +639,7 @@ def _replace(file: Path, text: str) -> None:
 
 
 def _run(place: _Place, command: list[str], text: str, deadline: _Deadline) -> str:
+    """Runs a program to its end with `text` as input and returns all it said; raises Unavailable if it fails."""
     process = _popen(place, command, subprocess.PIPE, subprocess.PIPE, subprocess.STDOUT)
     try:
         answer, _ = process.communicate(text.encode(), timeout=deadline.remaining())
@@ -647,6 +656,7 @@ def _run(place: _Place, command: list[str], text: str, deadline: _Deadline) -> s
 
 
 def _last_lines(output: str) -> str:
+    """The end of a program's output, on one line for an error message."""
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     return " | ".join(lines[-4:]) or "it said nothing"
 

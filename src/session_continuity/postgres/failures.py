@@ -21,8 +21,14 @@ from session_continuity.domain.errors import (
 )
 
 _UNIQUE = {
-    "supervisor_sessions_pkey": ("instance_id_taken", "the instance id is taken; leave it out to get a new one"),
-    "supervisor_sessions_thread_epoch_key": ("superseded", "another instance took the thread over at this moment"),
+    "supervisor_sessions_pkey": (
+        "instance_id_taken",
+        "the instance id is taken; leave it out to get a new one",
+    ),
+    "supervisor_sessions_thread_epoch_key": (
+        "superseded",
+        "another instance took the thread over at this moment",
+    ),
     "event_store_instance_sequence_key": (
         "sequence_conflict",
         "the sequence number is taken; leave numbering to the store",
@@ -41,7 +47,12 @@ _LOST = (
     errors.QueryCanceled,
     *_RETRIED,
 )
-_NOT_SET_UP = (errors.UndefinedTable, errors.UndefinedColumn, errors.UndefinedFunction, errors.InvalidCatalogName)
+_NOT_SET_UP = (
+    errors.UndefinedTable,
+    errors.UndefinedColumn,
+    errors.UndefinedFunction,
+    errors.InvalidCatalogName,
+)
 
 
 def translate(error: psycopg.Error) -> SessionContinuityError:

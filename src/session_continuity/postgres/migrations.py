@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -59,7 +59,7 @@ class MigrationStatus:
 def migrations() -> tuple[Migration, ...]:
     """All migrations of this release, oldest first."""
     found: list[Migration] = []
-    for file in resources.files(__package__).joinpath("migrations").iterdir():
+    for file in resources.files("session_continuity.postgres").joinpath("migrations").iterdir():
         if file.name.endswith(".sql"):
             found.append(read_migration(file.name, file.read_bytes()))
     return tuple(sorted(found, key=lambda migration: migration.version))
@@ -74,9 +74,7 @@ def read_migration(file_name: str, content: bytes) -> Migration:
         line and not line.startswith("--") for line in before.splitlines()
     ):
         raise ValueError(f"{file_name} is not a migration: it needs digits_name.sql, {_UP} and {_DOWN}")
-    return Migration(
-        version=version, name=name, up=up, down=down, checksum=hashlib.sha256(content).hexdigest()
-    )
+    return Migration(version=version, name=name, up=up, down=down, checksum=hashlib.sha256(content).hexdigest())
 
 
 def upgrade(connection: Connection, known: tuple[Migration, ...] | None = None) -> list[Migration]:
@@ -87,7 +85,9 @@ def upgrade(connection: Connection, known: tuple[Migration, ...] | None = None) 
     while True:
         with _turn(connection):
             done = _applied(connection)
-            if done and connection.execute("SELECT to_regclass('public.supervisor_sessions')").fetchone() == (None,):
+            if done and connection.execute("SELECT to_regclass('public.supervisor_sessions')").fetchone() == (
+                None,
+            ):
                 # The report's rollback plan was run by hand: the tables are gone, their records are not.
                 connection.execute("DELETE FROM schema_migrations")
                 done = {}
@@ -157,7 +157,7 @@ def status(connection: Connection) -> list[MigrationStatus]:
 
 
 @contextmanager
-def _turn(connection: Connection) -> Iterator[None]:
+def _turn(connection: Connection) -> Generator[None]:
     """One transaction under the lock, with the table there."""
     try:
         with connection.transaction():
@@ -178,7 +178,9 @@ def _turn(connection: Connection) -> Iterator[None]:
 
 
 def _applied(connection: Connection) -> dict[str, tuple[Any, ...]]:
-    rows = connection.execute("SELECT version, name, checksum, applied_at, took_ms FROM schema_migrations").fetchall()
+    rows = connection.execute(
+        "SELECT version, name, checksum, applied_at, took_ms FROM schema_migrations"
+    ).fetchall()
     return {row[0]: row for row in rows}
 
 
@@ -187,8 +189,8 @@ def _refuse_changes(done: dict[str, tuple[Any, ...]], known: tuple[Migration, ..
         row = done.get(migration.version)
         if row is not None and row[2] not in (None, migration.checksum):
             raise Refused(
-                f"{migration.file} was changed after it was applied ({row[3]:%Y-%m-%d %H:%M} UTC): restore the file, "
-                "and put the change into a new migration",
+                f"{migration.file} was changed after it was applied ({row[3]:%Y-%m-%d %H:%M} UTC): "
+                "restore the file, and put the change into a new migration",
                 code="migration_changed",
                 file=migration.file,
             )

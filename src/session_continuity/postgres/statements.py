@@ -17,7 +17,10 @@ _HEAD = re.compile(r"^-- (name|fragment): (\w+)\n", re.MULTILINE)
 def statements() -> dict[str, str]:
     """All statements by name, in psycopg's placeholder form."""
     parts: dict[str, dict[str, str]] = {"name": {}, "fragment": {}}
-    for file in sorted(resources.files(__package__).joinpath("queries").iterdir(), key=lambda path: path.name):
+    for file in sorted(
+        resources.files("session_continuity.postgres").joinpath("queries").iterdir(),
+        key=lambda path: path.name,
+    ):
         if not file.name.endswith(".sql"):
             continue
         pieces = _HEAD.split(file.read_text("utf-8"))[1:]

@@ -84,7 +84,7 @@ INSERT INTO command_log (
   %(instance_id)s, 'task', 'spawn_subagent', 'general-purpose', true, 1250,
   '{"task":"implementation"}'::jsonb,
   '{"spawned_id":"task-001"}'::jsonb
-) RETURNING id > 0;
+) RETURNING id;
 
 -- name: check_event
 -- The report's "Store an Event".

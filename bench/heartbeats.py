@@ -1,0 +1,203 @@
+"""Heartbeats in batches, the query for stale sessions, and what a sweep costs in a large registry."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from contextlib import contextmanager
+from datetime import timedelta
+from itertools import cycle
+
+import psycopg
+from harness import Bench, Figures, repeat
+from workload import connect
+
+from session_continuity import SessionContinuity
+from session_continuity.postgres.statements import statement
+
+BATCH = 1_000
+STALE = 500
+SILENT_FOR = timedelta(minutes=30)
+
+_REPORT_BEAT = "UPDATE supervisor_sessions SET last_heartbeat = now(), status = 'active' WHERE instance_id = %b"
+_REPORT_BATCH = """
+UPDATE supervisor_sessions s SET last_heartbeat = now(), status = 'active'
+FROM unnest(%b::text[]) AS b (instance_id) WHERE s.instance_id = b.instance_id"""
+_REPORT_STALE = """
+SELECT * FROM supervisor_sessions
+WHERE last_heartbeat < NOW() - INTERVAL '30 minutes'
+AND status = 'active'"""
+_FILL = """
+INSERT INTO supervisor_sessions (instance_id, project, instance_type, last_heartbeat)
+SELECT 'bench-PS-' || lpad(to_hex(s), 6, '0'), 'project-' || s %% 50, 'PS',
+    now() - CASE WHEN s <= %(stale)s THEN interval '2 hours' ELSE (s %% 600) * interval '1 second' END
+FROM generate_series(1, %(sessions)s) s"""
+_NEXT_BUCKET = "UPDATE supervisor_sessions SET last_heartbeat = now() - interval '6 minutes'"
+
+
+def run(bench: Bench) -> None:
+    beats(bench)
+    stale_query(bench, bench.options.rows(100_000))
+    stale_sweep(bench, bench.options.rows(1_000_000, 20_000))
+
+
+@contextmanager
+def _registry(bench: Bench, name: str, schema: str, sessions: int, stale: int = 0):
+    with bench.server.database(name, schema) as dsn:
+        with connect(dsn) as connection:
+            connection.execute(_FILL, {"sessions": sessions, "stale": stale})
+            connection.execute("VACUUM ANALYZE supervisor_sessions")
+        yield dsn
+
+
+def _ids(count: int) -> list[str]:
+    return [f"bench-PS-{number:06x}" for number in range(1, count + 1)]
+
+
+def beats(bench: Bench) -> None:
+    """1,000 sessions. One batch in ten crosses into the next bucket, as with a beat every 30 seconds."""
+    ids = _ids(BATCH)
+    with (
+        _registry(bench, "beats", "library", BATCH) as ours,
+        _registry(bench, "report", "report", BATCH) as report,
+        SessionContinuity(dsn=ours) as client,
+        connect(ours) as shifter,
+        connect(report) as plain,
+    ):
+        turn, one = cycle(range(10)), cycle(ids)
+        wal = {"product": Wal(plain), "report, one by one": Wal(plain), "report, batch": Wal(plain)}
+
+        def batches(seconds: float) -> float:
+            spent, done = 0.0, 0
+            while spent < seconds:
+                if next(turn) == 0:
+                    shifter.execute(_NEXT_BUCKET)
+                start = time.perf_counter()
+                with wal["product"].counting(BATCH):
+                    client.send_heartbeats(ids)
+                spent += time.perf_counter() - start
+                done += BATCH
+            return done / spent
+
+        def counted(name, subject, units):
+            def run(seconds: float) -> float:
+                with wal[name].counting(0) as count:
+                    rate = subject(seconds)
+                    count(round(rate * seconds) or units)
+                return rate
+
+            return run
+
+        figures = bench.measure(
+            {
+                "product": batches,
+                "report, one by one": counted(
+                    "report, one by one", repeat(lambda: plain.execute(_REPORT_BEAT, (next(one),))), 1
+                ),
+                "report, batch": counted(
+                    "report, batch", repeat(lambda: plain.execute(_REPORT_BATCH, (ids,)), BATCH), BATCH
+                ),
+            }
+        )
+        bench.compare("heartbeats, batches of 1,000", figures, "product", "report, one by one", at_least=50)
+        bench.compare("heartbeats, batches of 1,000", figures, "product", "report, batch")
+        bytes_each: Figures = {name: [each.bytes_each] for name, each in wal.items()}
+        what = "heartbeats, WAL bytes each"
+        bench.compare(what, bytes_each, "product", "report, one by one", at_most=0.25)
+        bench.compare(what, bytes_each, "product", "report, batch", at_most=0.25)
+
+
+class Wal:
+    """Bytes of write-ahead log over many stretches of work."""
+
+    def __init__(self, connection: psycopg.Connection) -> None:
+        self._connection, self._bytes, self._units = connection, 0, 0
+
+    @contextmanager
+    def counting(self, units: int):
+        before = self._position()
+        self._units += units
+        yield self._add
+        self._bytes += self._position() - before
+
+    @property
+    def bytes_each(self) -> float:
+        return self._bytes / self._units
+
+    def _add(self, units: int) -> None:
+        self._units += units
+
+    def _position(self) -> int:
+        row = self._connection.execute("SELECT pg_current_wal_insert_lsn() - '0/0'::pg_lsn").fetchone()
+        return int(row[0])
+
+
+def stale_query(bench: Bench, sessions: int) -> None:
+    """Through the library as typed records, and the bare statement against the report's bare statement."""
+    with (
+        _registry(bench, "stale", "library", sessions, STALE) as ours,
+        _registry(bench, "report", "report", sessions, STALE) as report,
+        SessionContinuity(dsn=ours) as client,
+        connect(ours) as bare,
+        connect(report) as plain,
+    ):
+        query, parameters = statement("find_silent_sessions"), _silent()
+        figures = bench.measure(
+            {
+                "product": repeat(lambda: client.find_sessions(status="active", silent_for=SILENT_FOR, limit=10_000)),
+                "statement": repeat(lambda: bare.execute(query, parameters).fetchall()),
+                "report": repeat(lambda: plain.execute(_REPORT_STALE).fetchall()),
+            }
+        )
+        times: Figures = {name: [1 / rate for rate in rates] for name, rates in figures.items()}
+        what = f"stale query, {sessions:,} sessions, {STALE} stale, time"
+        bench.compare(f"{what}, typed records", times, "product", "report", at_most=1.7)
+        bench.compare(f"{what}, statement alone", times, "statement", "report", at_most=1.7)
+
+
+def stale_sweep(bench: Bench, sessions: int) -> None:
+    with _registry(bench, "sweep", "library", sessions, STALE) as dsn, connect(dsn) as connection:
+        plan = _generic_plan(connection)
+        with SessionContinuity(dsn=dsn) as client:
+
+            def sweep() -> None:
+                client.find_sessions(status="active", silent_for=SILENT_FOR, limit=10_000)
+
+            few = _median_time(sweep)
+            connection.execute(
+                "UPDATE supervisor_sessions SET last_heartbeat = now() - interval '2 hours' WHERE instance_id = ANY(%s)",
+                (_ids(STALE * 10),),
+            )
+            connection.execute("VACUUM ANALYZE supervisor_sessions")
+            many = _median_time(sweep)
+        with _registry(bench, "small", "library", sessions // 10, STALE) as small, SessionContinuity(dsn=small) as client:
+            small_time = _median_time(
+                lambda: client.find_sessions(status="active", silent_for=SILENT_FOR, limit=10_000)
+            )
+        uses_index = "supervisor_sessions_heartbeat" in plan and "Seq Scan" not in plan
+        bench.check(f"stale sweep, {sessions:,} sessions: plan", uses_index, "index, no sequential scan")
+        times = {"few": [few], "many": [many], "a tenth of the sessions": [small_time]}
+        bench.compare("stale sweep, time, ten times the sessions", times, "few", "a tenth of the sessions", at_most=1.5)
+        bench.compare("stale sweep, time, ten times the stale ones", times, "many", "few")
+
+
+def _silent() -> dict[str, object]:
+    names = ("project", "instance_type", "thread_id", "harness_session_id", "before")
+    return {"silent_for": SILENT_FOR, "limit": 10_000} | dict.fromkeys(names)
+
+
+def _generic_plan(connection: psycopg.Connection) -> str:
+    """The plan that a prepared statement settles on."""
+    connection.execute("SET plan_cache_mode = force_generic_plan")
+    rows = connection.execute("EXPLAIN " + statement("find_silent_sessions"), _silent()).fetchall()
+    connection.execute("RESET plan_cache_mode")
+    return "\n".join(row[0] for row in rows)
+
+
+def _median_time(step, rounds: int = 15) -> float:
+    times = []
+    for _ in range(rounds):
+        start = time.perf_counter()
+        step()
+        times.append(time.perf_counter() - start)
+    return statistics.median(times)
