@@ -1,5 +1,5 @@
 """Records a session while it is replayed, the way an agent's own recorder would: each record is durable before
-the next one is read. Prints how many are. Killed by demo/run.py in the middle."""
+the next one is read. Prints how many are, and of which session. Killed by demo/run.py in the middle."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def main(harness: str, path: str, pause: str) -> None:
     def lines():
         for line in open_lines(path):
             yield line
-            print(next(numbers), flush=True)
+            print(next(numbers), recorder.instance_id, flush=True)
             time.sleep(float(pause))
 
     with SessionContinuity() as client:

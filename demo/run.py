@@ -32,11 +32,10 @@ def main() -> int:
 
     say(f"1. An agent works; its {harness} session is recorded as it happens.")
     print(f"   {recording.name}: {records} records, into the embedded PostgreSQL of {HOME}")
-    recorded = record_until(harness, recording, death, records)
+    recorded, instance_id = record_until(harness, recording, death, records)
 
     say(f"2. kill -9: the recording process died after {recorded} of {records} records.")
-    last = continuity("sessions", "list", "--limit", "1", "--json")
-    old = json.loads(last)[0]
+    old = json.loads(continuity("sessions", "show", instance_id, "--json"))
     print(
         f"   The registry knows it as {old['instance_id']} (epoch {old['owner_epoch']},"
         f" {old['last_sequence_num']} events)."
@@ -95,16 +94,18 @@ def git(folder: Path, *arguments: str) -> str:
     return done.stdout.strip()
 
 
-def record_until(harness: str, recording: Path, death: int, records: int) -> int:
+def record_until(harness: str, recording: Path, death: int, records: int) -> tuple[int, str]:
     """Start the recording process and kill it when `death` records are stored."""
     pause = str(min(0.05, 5 / records))
     command = [sys.executable, str(HERE / "record.py"), harness, str(recording), pause]
-    done = 0
+    done, instance_id = 0, ""
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         for line in process.stdout:
-            done = int(line)
-            print(f"\r   recorded {done} of {records} ", end="", flush=True)
+            number, instance_id = line.split()
+            done = int(number)
+            if sys.stdout.isatty():
+                print(f"\r   recorded {done} of {records} ", end="", flush=True)
             if done >= death:
                 process.send_signal(signal.SIGKILL)
                 break
@@ -112,7 +113,7 @@ def record_until(harness: str, recording: Path, death: int, records: int) -> int
     print()
     if process.returncode != -signal.SIGKILL:
         raise SystemExit(f"the recording process ended by itself with {process.returncode}")
-    return done
+    return done, instance_id
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:

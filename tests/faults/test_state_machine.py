@@ -15,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from session_continuity import SessionContinuity
+from session_continuity import SessionContinuity, SessionContinuityError
 from session_continuity.domain import checkpoints, event_store, threads
 from session_continuity.domain.event_store import Event
 from session_continuity.domain.identity import new_operation_id
@@ -25,7 +25,8 @@ from tests.faults.machine import Continuity
 
 SEED = int(os.environ.get("CONTINUITY_SEED", random.randrange(2**32)))
 STEPS = int(os.environ.get("CONTINUITY_STEPS", 30))
-EVERYTHING_ELSE = list(HealthCheck)
+SLOW_OR_LARGE = list(HealthCheck)
+DidNotRaise = pytest.fail.Exception
 
 
 @pytest.fixture
@@ -45,12 +46,12 @@ def machine(client: SessionContinuity, database: str) -> Any:
 
 
 def run(machine: Any, examples: int, **changed: Any) -> None:
-    options = {"phases": (Phase.generate, Phase.shrink), "print_blob": False} | changed
+    options: dict[str, Any] = {"phases": (Phase.generate, Phase.shrink)} | changed
     run_state_machine_as_test(
         seed(SEED)(lambda: machine()),
         settings=settings(
             max_examples=examples, stateful_step_count=STEPS, deadline=None, database=None,
-            suppress_health_check=EVERYTHING_ELSE, **options,
+            print_blob=False, report_multiple_bugs=False, suppress_health_check=SLOW_OR_LARGE, **options,
         ),
     )
 
@@ -114,7 +115,7 @@ BUGS: dict[str, Plant] = {
     "no fence on one event": in_statement("append_event", "AND superseded_by IS NULL", "", fence_trigger=False),
     "no fence on many events": in_statement("append_events", "AND superseded_by IS NULL", "", fence_trigger=False),
     "no fence on checkpoints": in_statement("take_checkpoint", "AND superseded_by IS NULL", "", fence_trigger=False),
-    "no fence on heartbeats": in_statement("send_heartbeats", "s.superseded_by IS NULL AND", "", fence_trigger=False),
+    "heartbeats of closed sessions": in_statement("send_heartbeats", "WHERE s.superseded_by IS NULL AND s.status <> 'closed'", "", fence_trigger=False),
     "resume raises no fence": in_statement("supersede_session", "superseded_by = %(successor_id)s,", ""),
     "expected number ignored": in_statement(
         "append_event", "AND last_sequence_num = coalesce(%(expected)s::bigint, last_sequence_num)", ""
@@ -140,9 +141,8 @@ def test_a_planted_bug_is_found(
     """Control: each of these would break a guarantee; random histories must notice."""
     with psycopg.connect(database, autocommit=True) as connection:
         BUGS[bug](monkeypatch, connection)
-        with pytest.raises((AssertionError, Exception)) as found:
-            run(machine, 300, phases=(Phase.generate,))
-        assert "hypothesis" not in type(found.value).__module__
+        with pytest.raises((AssertionError, DidNotRaise, SessionContinuityError)) as found:
+            run(machine, 200, phases=(Phase.generate,))
     print(f"\n{bug}: found after {machine.steps} comparisons by {type(found.value).__name__}")
 
 
@@ -152,4 +152,4 @@ def test_the_trigger_fences_even_where_a_statement_would_not(
     for name in ("append_event", "append_events", "take_checkpoint"):
         sql = statements()[name]
         monkeypatch.setitem(statements(), name, sql.replace("AND superseded_by IS NULL", ""))
-    run(machine, 20)
+    run(machine, 10, phases=(Phase.generate,))

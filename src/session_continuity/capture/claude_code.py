@@ -15,7 +15,7 @@ from .actions import SHELL_TOOLS, SUBAGENT_TOOLS, action_of
 from .claude_results import finished_call
 from .facts import JSON, Fact, Problem, Record
 from .plans import PLAN_TOOLS, plan_text
-from .prompts import INTERRUPTION, PromptQueue, between, slash_command, written_by_person
+from .prompts import CONTINUATION, INTERRUPTION, PromptQueue, between, slash_command, written_by_person
 from .shell_commands import command_text
 from .transcript_reader import KEPT, TranscriptReader
 from .transcripts import Line, elements, fields, names, parts_text, remember, text, whole
@@ -23,13 +23,13 @@ from .transcripts import Line, elements, fields, names, parts_text, remember, te
 HARNESS = "claude-code"
 
 KNOWN_AND_IGNORED = names(
-    """agent-color agent-name agent-setting ai-title api-request api-request-blob api-request-shape
-    atis-latch attribution-snapshot content-replacement cost-state custom-title file-history-snapshot
-    frame-link last-prompt marble-origami-commit marble-origami-snapshot mode pr-link progress
-    relocated result saved_hook_context speculation-accept started summary tag task-summary tools-used
-    worktree-state"""
+    """api-request api-request-blob api-request-shape atis-latch cost-state file-history-snapshot last-prompt
+    mode progress summary tools-used
+    agent-color agent-name agent-setting ai-title attribution-snapshot content-replacement custom-title
+    pr-link saved_hook_context speculation-accept tag worktree-state"""
 )
-"""Record types without a fact for us: names, snapshots, costs, copies of requests, screen state."""
+"""Record types without a fact for us: copies of requests, costs, snapshots, screen state; those from agent-color
+on (names and links given by the user or the client) are known by name only, no recording holds them."""
 
 _WINDOWS = {"claude-sonnet-5-5": 1_000_000}
 _DEFAULT_WINDOW, _LARGE_WINDOW = 200_000, 1_000_000
@@ -222,7 +222,7 @@ class _Reader(TranscriptReader):
         subagent = self._subagent_of(record)
         for part in results:
             yield from self._tool_result(part, structured, record)
-        if record.get("isCompactSummary") is True:
+        if record.get("isCompactSummary") is True or parts_text(content).startswith(CONTINUATION):
             yield from self._compacted(text(parts_text(content)))
             return
         yield from self._compacted(None)

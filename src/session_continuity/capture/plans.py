@@ -8,7 +8,7 @@ from .facts import JSON, PlanItem, PlanStatus, Record
 from .transcripts import elements, fields, parts_text, text
 
 PLAN_TOOLS = frozenset({"TodoWrite", "TaskCreate", "TaskUpdate", "TaskList", "ExitPlanMode", "update_plan"})
-"""Claude Code: TodoWrite (1.0 to 2.1), Task* (2.1), ExitPlanMode. Codex: update_plan."""
+"""Claude Code: TodoWrite (seen: 1.0), Task* and ExitPlanMode (2.1, not in our recordings). Codex: update_plan."""
 
 _MAX_ITEMS = 500
 

@@ -158,6 +158,11 @@ class Recorder:
     _status: str = "stale"
 
     @property
+    def instance_id(self) -> str | None:
+        """The session's, once it has begun."""
+        return self._session.instance_id if self._session else None
+
+    @property
     def in_flight(self) -> int:
         """Commands without an outcome so far."""
         return len(self._open)

@@ -143,9 +143,7 @@ def read_stdin(name: str) -> str:
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise InvalidInput(
-            f"{name} on standard input is not UTF-8: {error}", code="payload_not_utf8"
-        ) from None
+        raise InvalidInput(f"{name} on standard input is not UTF-8: {error}", code="payload_not_utf8") from None
 
 
 class DurationType(click.ParamType[timedelta]):
@@ -231,14 +229,10 @@ project_option = click.option("--project", help="Only this project.")
 since_option = click.option(
     "--since", type=TIME, help="Only from this time on (ISO 8601, or 2h for two hours ago)."
 )
-before_option = click.option(
-    "--before", type=TIME, help="Only before this time; pages on from the last row seen."
-)
+before_option = click.option("--before", type=TIME, help="Only before this time; pages on from the last row seen.")
 operation_option = click.option(
     "--operation",
     metavar="ID",
     help="Operation id: a retry with the same id changes nothing and answers the same.",
 )
-context_percent_option = click.option(
-    "--context-percent", type=PERCENT, help="How full the context window is."
-)
+context_percent_option = click.option("--context-percent", type=PERCENT, help="How full the context window is.")

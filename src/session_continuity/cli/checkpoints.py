@@ -80,9 +80,7 @@ def list_checkpoints(
     limit: int,
 ) -> None:
     """List the checkpoints of one instance or of all, the latest first."""
-    found = call.client.list_checkpoints(
-        instance_id, checkpoint_type=checkpoint_type, before=before, limit=limit
-    )
+    found = call.client.list_checkpoints(instance_id, checkpoint_type=checkpoint_type, before=before, limit=limit)
     call.answer(found, lambda: _show_table(found))
 
 

@@ -99,9 +99,7 @@ def record_command(call: Call, instance_id: str, **fields: Any) -> None:
 
 @commands.command(
     "outcome",
-    examples=(
-        "continuity commands outcome consilio-PS-abc123 failure --tool-call-id toolu_01 --error 'exit 1'",
-    ),
+    examples=("continuity commands outcome consilio-PS-abc123 failure --tool-call-id toolu_01 --error 'exit 1'",),
 )
 @instance_argument
 @click.argument("outcome", type=OUTCOME)

@@ -153,9 +153,7 @@ def replay_events(call: Call, instance_id: str, until: int | None, as_of: dateti
 
 
 def _show_state(recovery: Recovery) -> None:
-    write_note(
-        f"{recovery.instance_id} at event {recovery.sequence_num}, {recovery.events_folded} events folded"
-    )
+    write_note(f"{recovery.instance_id} at event {recovery.sequence_num}, {recovery.events_folded} events folded")
     write_text(json_text(recovery.work_state, indented=True))
 
 

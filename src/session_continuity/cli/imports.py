@@ -33,18 +33,14 @@ def _transcript_options(function: Callable[..., Any]) -> Callable[..., Any]:
                 "--until", type=NumberType(1), help="Stop after so many records, as if it had died there."
             ),
             click.option("--project", help="Project of the session (default: the name of its folder)."),
-            click.option(
-                "--rules", type=FILE, help="Your own derivation rules, tried before the shipped ones."
-            ),
+            click.option("--rules", type=FILE, help="Your own derivation rules, tried before the shipped ones."),
         )
     ):
         function = option(function)
     return function
 
 
-@import_.command(
-    "claude-code", examples=("continuity import claude-code ~/.claude/projects/*/*.jsonl --json",)
-)
+@import_.command("claude-code", examples=("continuity import claude-code ~/.claude/projects/*/*.jsonl --json",))
 @_transcript_options
 @click.pass_context
 @pass_call
@@ -94,9 +90,12 @@ def _import(
     call: Call, ctx: click.Context, harness: Harness, files: Sequence[Path], options: dict[str, Any]
 ) -> None:
     """One file after the other; a file that can't be imported does not keep the others from it."""
+    import gc
+
     from session_continuity.capture.recorder import import_transcript
     from session_continuity.domain.errors import SessionContinuityError, Unavailable
 
+    gc.enable()
     answers: list[dict[str, Any]] = []
     code = 0
     for file in files:

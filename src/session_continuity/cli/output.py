@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields, is_dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, TextIO
 
@@ -29,7 +30,7 @@ def json_text(value: object, *, indented: bool = False) -> str:
     """JSON without any character that a terminal could act on."""
     import orjson
 
-    option = orjson.OPT_INDENT_2 if indented else None
+    option = orjson.OPT_PASSTHROUGH_DATACLASS | (orjson.OPT_INDENT_2 if indented else 0)
     try:
         text = orjson.dumps(value, default=_plain, option=option).decode()
     except TypeError:
@@ -50,6 +51,8 @@ def _plain(value: Any) -> Any:
         return value.as_json()
     if hasattr(value, "_asdict"):
         return value._asdict()
+    if is_dataclass(value):
+        return {field.name: getattr(value, field.name) for field in fields(value)}
     if isinstance(value, bytes):
         return value.hex()
     if isinstance(value, timedelta):
@@ -159,9 +162,7 @@ def _drawn(columns: Sequence[str], cells: Sequence[Sequence[str]]) -> str:
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
     for place, name in enumerate(columns):
-        table.add_column(
-            name, no_wrap=True, overflow="ellipsis", min_width=None if place else len(cells[0][0])
-        )
+        table.add_column(name, no_wrap=True, overflow="ellipsis", min_width=None if place else len(cells[0][0]))
     for row in cells:
         table.add_row(*(Text(text) for text in row))
     drawing = StringIO()

@@ -45,9 +45,7 @@ def sessions() -> None:
 )
 @project_option
 @click.option("--status", type=STATUS, help="Only with this status.")
-@click.option(
-    "--type", "instance_type", type=INSTANCE_TYPE, help="Only project (PS) or meta (MS) supervisors."
-)
+@click.option("--type", "instance_type", type=INSTANCE_TYPE, help="Only project (PS) or meta (MS) supervisors.")
 @click.option("--silent-for", type=DURATION, help="Only without a heartbeat for this long, like 30m.")
 @before_option
 @limit_option(100)

@@ -66,9 +66,7 @@ def resume(call: Call, name: str, **options: Any) -> None:
 
 @click.command(cls=Command, examples=("continuity fork abc123 --at 40",))
 @click.argument("name")
-@click.option(
-    "--at", "sequence_num", type=NUMBER, help="Branch off after this event (default: the last one)."
-)
+@click.option("--at", "sequence_num", type=NUMBER, help="Branch off after this event (default: the last one).")
 @_continuation
 @pass_call
 def fork(call: Call, name: str, sequence_num: int | None, **options: Any) -> None:
@@ -158,9 +156,7 @@ def _show(briefing: Briefing) -> None:
     done = briefing.continued
     old, number = done.predecessor.instance_id, done.recovery.sequence_num
     if done.successor is None:
-        write_note(
-            f"dry run: {done.continuation} would go on from {old}, event {number}; nothing was changed"
-        )
+        write_note(f"dry run: {done.continuation} would go on from {old}, event {number}; nothing was changed")
     else:
         write_note(_NEXT[done.continuation].format(new=done.successor.instance_id, old=old, number=number))
     write_text(briefing.brief.text)

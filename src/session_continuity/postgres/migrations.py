@@ -26,6 +26,32 @@ Connection = psycopg.Connection[tuple[Any, ...]]
 State = Literal["applied", "pending", "changed", "unknown"]
 
 _LOCK = 0x73_63_6D_67  # "scmg"
+_TABLES = {
+    "1769700000000": "supervisor_sessions",
+    "1769710000000": "command_log",
+    "1769720000000": "event_store",
+    "1769730000000": "checkpoints",
+}
+_MAKE_TABLE = """
+CREATE TABLE IF NOT EXISTS schema_migrations (version varchar PRIMARY KEY);
+ALTER TABLE schema_migrations
+    ADD COLUMN IF NOT EXISTS name text,
+    ADD COLUMN IF NOT EXISTS checksum text,
+    ADD COLUMN IF NOT EXISTS applied_at timestamptz,
+    ADD COLUMN IF NOT EXISTS took_ms bigint
+"""
+# Asked first, since only the owner may alter the table, and others may find that nothing is pending.
+_TABLE_IS_READY = """
+SELECT count(*) = 5 FROM pg_attribute
+WHERE attrelid = to_regclass('public.schema_migrations') AND NOT attisdropped
+    AND attname IN ('version', 'name', 'checksum', 'applied_at', 'took_ms')
+"""
+# dbmate's own table has the version only.
+_READ_TABLE = """
+SELECT m.version, to_jsonb(m) ->> 'name', to_jsonb(m) ->> 'checksum', (to_jsonb(m) ->> 'applied_at')::timestamptz,
+    (to_jsonb(m) ->> 'took_ms')::bigint
+FROM public.schema_migrations m
+"""
 _UP, _DOWN = "-- migrate:up", "-- migrate:down"
 
 
@@ -84,13 +110,7 @@ def upgrade(connection: Connection, known: tuple[Migration, ...] | None = None) 
     applied: list[Migration] = []
     while True:
         with _turn(connection):
-            done = _applied(connection)
-            if done and connection.execute("SELECT to_regclass('public.supervisor_sessions')").fetchone() == (
-                None,
-            ):
-                # The report's rollback plan was run by hand: the tables are gone, their records are not.
-                connection.execute("DELETE FROM schema_migrations")
-                done = {}
+            done = _standing(connection)
             _refuse_changes(done, known)
             pending = next((migration for migration in known if migration.version not in done), None)
             if pending is None:
@@ -106,15 +126,17 @@ def upgrade(connection: Connection, known: tuple[Migration, ...] | None = None) 
 
 
 def plan_downgrade(connection: Connection, to: str | None) -> list[Migration]:
-    """What downgrade would undo, latest first: everything, or everything after the version (or its name) `to`."""
+    """What downgrade would undo, latest first: everything, or everything after the version (or its name) `to`.
+    Raises InvalidInput when there is none, Refused as downgrade does."""
     with _turn(connection):
-        return _undone(_applied(connection), to)
+        return _undone(_standing(connection), to)
 
 
 def downgrade(connection: Connection, to: str | None) -> list[Migration]:
-    """Undo migrations, latest first, all in one transaction; returns what was undone."""
+    """Undo migrations, latest first, all in one transaction; returns what was undone. Raises InvalidInput when
+    there is no `to`, Refused when the database is newer than this release."""
     with _turn(connection):
-        undone = _undone(_applied(connection), to)
+        undone = _undone(_standing(connection), to)
         for migration in undone:
             _script(connection, migration.down)
             connection.execute("DELETE FROM schema_migrations WHERE version = %s", (migration.version,))
@@ -128,9 +150,8 @@ def is_current(connection: Connection) -> bool:
 
 def status(connection: Connection) -> list[MigrationStatus]:
     """Every migration of this release and of the database, oldest first. Changes nothing."""
-    if connection.execute("SELECT to_regclass('public.schema_migrations')").fetchone() == (None,):
-        done: dict[str, tuple[Any, ...]] = {}
-    else:
+    done: dict[str, tuple[Any, ...]] = {}
+    if connection.execute("SELECT to_regclass('public.schema_migrations')").fetchone() != (None,):
         done = _applied(connection)
     known = {migration.version: migration for migration in migrations()}
     found: list[MigrationStatus] = []
@@ -158,30 +179,45 @@ def status(connection: Connection) -> list[MigrationStatus]:
 
 @contextmanager
 def _turn(connection: Connection) -> Generator[None]:
-    """One transaction under the lock, with the table there."""
+    """One transaction under the lock, with the table there. Only the schema public counts, whatever else the
+    role's search path names."""
     try:
         with connection.transaction():
+            connection.execute("SET LOCAL search_path = public, pg_temp")
             connection.execute("SET LOCAL lock_timeout = '60s'")
             connection.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
             connection.execute("SET LOCAL lock_timeout = '10s'")
             connection.execute("SET LOCAL client_min_messages = warning")
-            _script(
-                connection,
-                "CREATE TABLE IF NOT EXISTS schema_migrations (version varchar PRIMARY KEY);"
-                "ALTER TABLE schema_migrations ADD COLUMN IF NOT EXISTS name text,"
-                " ADD COLUMN IF NOT EXISTS checksum text, ADD COLUMN IF NOT EXISTS applied_at timestamptz,"
-                " ADD COLUMN IF NOT EXISTS took_ms bigint",
-            )
+            if connection.execute(_TABLE_IS_READY).fetchone() != (True,):
+                _script(connection, _MAKE_TABLE)
             yield
     except psycopg.Error as error:
         raise translate(error) from None
 
 
 def _applied(connection: Connection) -> dict[str, tuple[Any, ...]]:
-    rows = connection.execute(
-        "SELECT version, name, checksum, applied_at, took_ms FROM schema_migrations"
-    ).fetchall()
+    rows = connection.execute(_READ_TABLE).fetchall()
     return {row[0]: row for row in rows}
+
+
+def _standing(connection: Connection) -> dict[str, tuple[Any, ...]]:
+    """What is applied, once it is known that its tables are there. The report's rollback plan, run by hand,
+    drops them and leaves their records: these go, too."""
+    done = _applied(connection)
+    made = [table for version, table in _TABLES.items() if version in done]
+    find = "SELECT name FROM unnest(%s::text[]) AS name WHERE to_regclass('public.' || name) IS NULL"
+    missing = [row[0] for row in connection.execute(find, (made,))]
+    if made and missing == made:
+        connection.execute("DELETE FROM schema_migrations")
+        return {}
+    if missing:
+        raise Refused(
+            f"the tables {', '.join(missing)} were dropped by hand and the others were not: restore them, or drop"
+            " all four as the rollback plan does, then upgrade",
+            code="tables_missing",
+            tables=missing,
+        )
+    return done
 
 
 def _refuse_changes(done: dict[str, tuple[Any, ...]], known: tuple[Migration, ...]) -> None:
@@ -194,6 +230,10 @@ def _refuse_changes(done: dict[str, tuple[Any, ...]], known: tuple[Migration, ..
                 code="migration_changed",
                 file=migration.file,
             )
+    _refuse_unknown(done, known)
+
+
+def _refuse_unknown(done: dict[str, tuple[Any, ...]], known: tuple[Migration, ...]) -> None:
     unknown = sorted(done.keys() - {migration.version for migration in known})
     if unknown:
         raise Refused(
@@ -206,6 +246,7 @@ def _refuse_changes(done: dict[str, tuple[Any, ...]], known: tuple[Migration, ..
 
 def _undone(done: dict[str, tuple[Any, ...]], to: str | None) -> list[Migration]:
     known = migrations()
+    _refuse_unknown(done, known)
     target = None
     if to is not None:
         target = next((m for m in known if to in (m.version, m.name, m.file)), None)
