@@ -27,6 +27,15 @@ from session_continuity.postgres.embedded import EmbeddedServer
 BINARIES = {"embedded": None, "postgresql15": Path("/usr/lib/postgresql/15/bin")}
 WANTED = os.environ.get("CONTINUITY_TEST_SERVERS", ",".join(BINARIES)).split(",")
 TEMPLATE = "migrated"
+MEMORY = Path("/dev/shm")
+
+
+def new_home() -> Path:
+    """A folder for a server, in memory where there is room: a database is then copied in a tenth of the time."""
+    roomy = MEMORY.is_dir() and os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > 2**30
+    home = Path(tempfile.mkdtemp(prefix="continuity-", dir=MEMORY if roomy else "/tmp"))
+    home.chmod(0o755)
+    return home
 
 
 @dataclass
@@ -69,8 +78,7 @@ def server(request: pytest.FixtureRequest) -> Iterator[RunningServer]:
         pytest.skip(f"CONTINUITY_TEST_SERVERS does not name {request.param}")
     if binaries is not None and not binaries.is_dir():
         pytest.skip(f"{request.param} is not installed in {binaries}")
-    home = Path(tempfile.mkdtemp(prefix="continuity-", dir="/tmp"))
-    home.chmod(0o755)
+    home = new_home()
     embedded = EmbeddedServer(home, binaries=binaries)
     try:
         embedded.ensure_running()

@@ -50,9 +50,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def offline(
-    home: Path, monkeypatch: pytest.MonkeyPatch, capsysbinary: pytest.CaptureFixture[bytes]
-) -> Continuity:
+def offline(home: Path, monkeypatch: pytest.MonkeyPatch, capsysbinary: pytest.CaptureFixture[bytes]) -> Continuity:
     """The command line without a database."""
 
     def call(*arguments: str, stdin: str | bytes = b"") -> Answer:
@@ -99,7 +97,9 @@ def session(continuity: Continuity) -> str:
     return INSTANCE
 
 
-def leaves(group: click.Group = root, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], click.Command]]:
+def leaves(
+    group: click.Group = root, path: tuple[str, ...] = ()
+) -> Iterator[tuple[tuple[str, ...], click.Command]]:
     """Every command that does something, by its words."""
     context = click.Context(group)
     for name in group.list_commands(context):

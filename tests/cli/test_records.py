@@ -20,7 +20,13 @@ def test_sessions_are_listed_with_the_reports_column_names(continuity: Continuit
 def test_a_session_is_found_by_each_filter(continuity: Continuity, session: str) -> None:
     for found in (["--project", "consilio-s"], ["--status", "active"], ["--type", "PS"], ["--limit", "1"]):
         assert len(continuity("sessions", "list", "--json", *found).document) == 1, found
-    for missed in (["--project", "x"], ["--status", "stale"], ["--type", "MS"], ["--silent-for", "30m"], ["--before", "1h"]):
+    for missed in (
+        ["--project", "x"],
+        ["--status", "stale"],
+        ["--type", "MS"],
+        ["--silent-for", "30m"],
+        ["--before", "1h"],
+    ):
         assert continuity("sessions", "list", "--json", *missed).document == [], missed
 
 
@@ -37,7 +43,9 @@ def test_an_empty_table_is_a_note_not_an_answer(continuity: Continuity) -> None:
 
 
 def test_a_session_lives_and_ends(continuity: Continuity, session: str) -> None:
-    beaten = continuity("sessions", "heartbeat", session, "--context-percent", "45", "--epic", "e-2", "--json").document
+    beaten = continuity(
+        "sessions", "heartbeat", session, "--context-percent", "45", "--epic", "e-2", "--json"
+    ).document
     assert (beaten["context_percent"], beaten["current_epic"]) == (45, "e-2")
     assert continuity("sessions", "close", session, "--reason", "done", "--json").document["status"] == "closed"
     assert continuity("sessions", "close", session).code == 0
@@ -90,7 +98,9 @@ def test_a_command_is_recorded_completed_and_found(continuity: Continuity, sessi
 def test_events_are_numbered_listed_and_found(continuity: Continuity, session: str) -> None:
     answer = continuity("events", "append", session, "epic_started", '{"epic_id": "001"}')
     assert (answer.code, answer.out) == (0, "2\n")
-    from_stdin = continuity("events", "append", session, "note_recorded", "-", "--json", stdin='{"text": "naïve ☃"}')
+    from_stdin = continuity(
+        "events", "append", session, "note_recorded", "-", "--json", stdin='{"text": "naïve ☃"}'
+    )
     assert from_stdin.document["sequence_num"] == 3
     listed = continuity("events", "list", session, "--after", "1", "--json").document
     assert [event["event_type"] for event in listed] == ["epic_started", "note_recorded"]
@@ -104,7 +114,15 @@ def test_events_are_numbered_listed_and_found(continuity: Continuity, session: s
 
 def test_an_event_keeps_its_time_and_metadata(continuity: Continuity, session: str) -> None:
     continuity(
-        "events", "append", session, "note_recorded", "{}", "--timestamp", "2026-01-28T10:00:00+02:00", "--metadata", '{"m": 1}'
+        "events",
+        "append",
+        session,
+        "note_recorded",
+        "{}",
+        "--timestamp",
+        "2026-01-28T10:00:00+02:00",
+        "--metadata",
+        '{"m": 1}',
     )
     event = continuity("events", "list", session, "--json").document[-1]
     assert datetime.fromisoformat(event["timestamp"]) == datetime.fromisoformat("2026-01-28T08:00:00+00:00")

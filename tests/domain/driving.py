@@ -76,6 +76,4 @@ def session_row(instance_id: str, **changed: Any) -> tuple[Any, ...]:
 
 def event(sequence_num: int, event_type: str, event_data: Any, instance_id: str = "demo-PS-aaaaaa") -> Event:
     """An event as it is read from the store."""
-    return Event(
-        UUID(int=sequence_num), instance_id, event_type, sequence_num, event_data, {}, NOW, NOW, 1
-    )
+    return Event(UUID(int=sequence_num), instance_id, event_type, sequence_num, event_data, {}, NOW, NOW, 1)

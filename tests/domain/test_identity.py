@@ -8,6 +8,7 @@ from uuid import UUID
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.domain.driving import calm
 
 from session_continuity.domain.errors import InvalidInput
 from session_continuity.domain.identity import (
@@ -20,7 +21,6 @@ from session_continuity.domain.identity import (
     operation_id,
     slug,
 )
-from tests.domain.driving import calm
 
 ANY_TEXT = st.text(st.characters(), max_size=200)
 
@@ -33,9 +33,23 @@ def test_ids_of_the_reports_form_are_taken(good: str) -> None:
 @pytest.mark.parametrize(
     "bad",
     [
-        "", "PS-abc123", "-PS-abc123", "-a-PS-abc123", "demo-XS-abc123", "demo-ps-abc123", "demo-PS-ABC123",
-        "demo-PS-abc12", "demo-PS-abc1234", "Demo-PS-abc123", "de mo-PS-abc123", "demo-PS-abc123\n",
-        "demo\n-PS-abc123", "demo-PS-abc12\0", "demo-PS-äbc123", "démo-PS-abc123", "x" * 200 + "-PS-abc123",
+        "",
+        "PS-abc123",
+        "-PS-abc123",
+        "-a-PS-abc123",
+        "demo-XS-abc123",
+        "demo-ps-abc123",
+        "demo-PS-ABC123",
+        "demo-PS-abc12",
+        "demo-PS-abc1234",
+        "Demo-PS-abc123",
+        "de mo-PS-abc123",
+        "demo-PS-abc123\n",
+        "demo\n-PS-abc123",
+        "demo-PS-abc12\0",
+        "demo-PS-äbc123",
+        "démo-PS-abc123",
+        "x" * 200 + "-PS-abc123",
         "demo-PS-abc123'; DROP TABLE event_store; --",
     ],
 )

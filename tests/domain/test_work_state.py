@@ -10,6 +10,7 @@ import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.domain.driving import calm, event
 
 from session_continuity.domain.event_store import EVENT_TYPES, Event
 from session_continuity.domain.work_state import (
@@ -22,15 +23,18 @@ from session_continuity.domain.work_state import (
     load_state,
     state_hash,
 )
-from tests.domain.driving import calm, event
 
 # Every name that some event's fold looks at, so that generated data often hits one.
-NAMES = (
-    "text prompt cwd git_branch branch git_head sha epic_id epic id epic_name name title current_epic items content"
-    " step status command test_name suite validation tool summary message error failing commit hash number url target"
-    " environment files path change note kind task_id subagent_id description task agent_type subagent_type feature"
-    " percent context_percent used_tokens window_tokens trigger"
-).split()
+# fmt: off
+NAMES = [
+    "text", "prompt", "cwd", "git_branch", "branch", "git_head", "sha", "epic_id", "epic", "id",
+    "epic_name", "name", "title", "current_epic", "items", "content", "step", "status", "command",
+    "test_name", "suite", "validation", "tool", "summary", "message", "error", "failing", "commit",
+    "hash", "number", "url", "target", "environment", "files", "path", "change", "note", "kind",
+    "task_id", "subagent_id", "description", "task", "agent_type", "subagent_type", "feature",
+    "percent", "context_percent", "used_tokens", "window_tokens", "trigger",
+]
+# fmt: on
 LARGEST_STATE = 4 * 1_048_576
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
@@ -120,7 +124,7 @@ def test_a_state_stays_bounded_after_thousands_of_long_events(seed: int) -> None
 def test_every_fold_belongs_to_an_event_type_and_is_reached_by_its_own_data() -> None:
     assert set(_FOLDS) <= set(EVENT_TYPES)
     for kind in _FOLDS:
-        data = {name: "given" for name in NAMES} | {"files": ["a.py"], "items": [{"text": "step"}]}
+        data = dict.fromkeys(NAMES, "given") | {"files": ["a.py"], "items": [{"text": "step"}]}
         before = canonical(fold(empty_state(), [event(1, "instance_heartbeat", {})]))
         assert canonical(fold(empty_state(), [event(1, kind, data)])) != before, kind
 
@@ -138,7 +142,10 @@ def test_every_entry_cites_the_event_it_comes_from() -> None:
     )
     assert state["objective"] == {"text": "build it", "cite": "demo-PS-aaaaaa#1"}
     assert state["epic"] == {
-        "epic_id": "E1", "name": "First", "status": "completed", "cite": "demo-PS-aaaaaa#5",
+        "epic_id": "E1",
+        "name": "First",
+        "status": "completed",
+        "cite": "demo-PS-aaaaaa#5",
     }
     assert [(check["outcome"], check["cite"]) for check in state["tests"]] == [("passed", "demo-PS-aaaaaa#4")]
 

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from psycopg.types.json import Jsonb
+from tests.domain.driving import event
 
 from session_continuity import (
     Appended,
@@ -28,7 +29,6 @@ from session_continuity import (
 from session_continuity.domain.checkpoints import Checkpoint
 from session_continuity.domain.identity import new_operation_id
 from session_continuity.domain.work_state import canonical, empty_state, fold, state_hash
-from tests.domain.driving import event
 
 Body = tuple[str, Any]
 
@@ -95,7 +95,9 @@ class Continuity(RuleBasedStateMachine):
     def register(self) -> None:
         operation = new_operation_id()
         session = self.client.register_session("demo", operation=operation)
-        self.streams[session.instance_id] = Stream([("instance_registered", {"project": "demo", "instance_type": "PS"})])
+        self.streams[session.instance_id] = Stream(
+            [("instance_registered", {"project": "demo", "instance_type": "PS"})]
+        )
         self.touched.add(session.instance_id)
 
     def pick(self, number: int) -> tuple[str, Stream]:
@@ -105,7 +107,11 @@ class Continuity(RuleBasedStateMachine):
         self.touched.add(instance_id)
         return instance_id, stream
 
-    @rule(pick=picks, added=st.lists(bodies, min_size=1, max_size=4), expect=st.sampled_from([None, None, "right", "wrong"]))
+    @rule(
+        pick=picks,
+        added=st.lists(bodies, min_size=1, max_size=4),
+        expect=st.sampled_from([None, None, "right", "wrong"]),
+    )
     def append(self, pick: int, added: list[Body], expect: str | None) -> None:
         instance_id, stream = self.pick(pick)
         operation, last = new_operation_id(), len(stream.events)
@@ -208,7 +214,8 @@ class Continuity(RuleBasedStateMachine):
         number = len(stream.events) + 1 if numbered else None
         try:
             self.connection.execute(
-                "INSERT INTO event_store (instance_id, event_type, sequence_num, event_data) VALUES (%s, %s, %s, %s)",
+                "INSERT INTO event_store (instance_id, event_type, sequence_num, event_data)"
+                " VALUES (%s, %s, %s, %s)",
                 (instance_id, kind, number, Jsonb(data)),
             )
         except psycopg.errors.RaiseException:

@@ -14,6 +14,7 @@ import psycopg
 import pytest
 from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis.stateful import run_state_machine_as_test
+from tests.faults.machine import Continuity
 
 from session_continuity import SessionContinuity, SessionContinuityError
 from session_continuity.domain import checkpoints, event_store, threads
@@ -21,12 +22,12 @@ from session_continuity.domain.event_store import Event
 from session_continuity.domain.identity import new_operation_id
 from session_continuity.domain.work_state import WorkState, fold
 from session_continuity.postgres.statements import statements
-from tests.faults.machine import Continuity
 
 SEED = int(os.environ.get("CONTINUITY_SEED", random.randrange(2**32)))
 STEPS = int(os.environ.get("CONTINUITY_STEPS", 30))
 SLOW_OR_LARGE = list(HealthCheck)
 DidNotRaise = pytest.fail.Exception
+one_server = pytest.mark.parametrize("server", ["embedded"], indirect=True)
 
 
 @pytest.fixture
@@ -50,8 +51,14 @@ def run(machine: Any, examples: int, **changed: Any) -> None:
     run_state_machine_as_test(
         seed(SEED)(lambda: machine()),
         settings=settings(
-            max_examples=examples, stateful_step_count=STEPS, deadline=None, database=None,
-            print_blob=False, report_multiple_bugs=False, suppress_health_check=SLOW_OR_LARGE, **options,
+            max_examples=examples,
+            stateful_step_count=STEPS,
+            deadline=None,
+            database=None,
+            print_blob=False,
+            report_multiple_bugs=False,
+            suppress_health_check=SLOW_OR_LARGE,
+            **options,
         ),
     )
 
@@ -60,12 +67,16 @@ def test_random_histories_agree_with_the_model(machine: Any) -> None:
     run(machine, int(os.environ.get("CONTINUITY_EXAMPLES", 40)))
 
 
+@one_server
 @pytest.mark.faults
 @pytest.mark.timeout(3_600)
 def test_a_thousand_random_histories_agree_with_the_model(machine: Any) -> None:
     examples = int(os.environ.get("CONTINUITY_EXAMPLES", 1_000))
     run(machine, examples)
-    print(f"\nR12: {examples} histories of up to {STEPS} steps, {machine.steps} comparisons, 0 differences, seed {SEED}")
+    print(
+        f"\nR12: {examples} histories of up to {STEPS} steps, {machine.steps} comparisons, 0 differences,"
+        f" seed {SEED}"
+    )
 
 
 Plant = Callable[[pytest.MonkeyPatch, psycopg.Connection[Any]], None]
@@ -114,19 +125,31 @@ def state_of_the_wrong_event(monkeypatch: pytest.MonkeyPatch, connection: psycop
 BUGS: dict[str, Plant] = {
     "no fence on one event": in_statement("append_event", "AND superseded_by IS NULL", "", fence_trigger=False),
     "no fence on many events": in_statement("append_events", "AND superseded_by IS NULL", "", fence_trigger=False),
-    "no fence on checkpoints": in_statement("take_checkpoint", "AND superseded_by IS NULL", "", fence_trigger=False),
-    "heartbeats of closed sessions": in_statement("send_heartbeats", "WHERE s.superseded_by IS NULL AND s.status <> 'closed'", "", fence_trigger=False),
+    "no fence on checkpoints": in_statement(
+        "take_checkpoint", "AND superseded_by IS NULL", "", fence_trigger=False
+    ),
+    "heartbeats of closed sessions": in_statement(
+        "send_heartbeats", "WHERE s.superseded_by IS NULL AND s.status <> 'closed'", "", fence_trigger=False
+    ),
     "resume raises no fence": in_statement("supersede_session", "superseded_by = %(successor_id)s,", ""),
     "expected number ignored": in_statement(
         "append_event", "AND last_sequence_num = coalesce(%(expected)s::bigint, last_sequence_num)", ""
     ),
-    "one number too few in a batch": in_statement("append_events", "last_sequence_num + %(count)s", "last_sequence_num + %(count)s - 1"),
-    "batch numbered backwards": in_statement("append_events", "head.base + e.part", "head.base + %(count)s + 1 - e.part"),
+    "one number too few in a batch": in_statement(
+        "append_events", "last_sequence_num + %(count)s", "last_sequence_num + %(count)s - 1"
+    ),
+    "batch numbered backwards": in_statement(
+        "append_events", "head.base + e.part", "head.base + %(count)s + 1 - e.part"
+    ),
     "checkpoint under the wrong number": in_statement(
-        "take_checkpoint", "%(checkpoint_type)s, head.last_sequence_num", "%(checkpoint_type)s, head.last_sequence_num - 1"
+        "take_checkpoint",
+        "%(checkpoint_type)s, head.last_sequence_num",
+        "%(checkpoint_type)s, head.last_sequence_num - 1",
     ),
     "retry compares no data": in_statement("compare_events", "AND e.event_data = g.event_data::jsonb", ""),
-    "recovery skips an event": in_statement("recover", "e.sequence_num > base.sequence_num", "e.sequence_num > base.sequence_num + 1"),
+    "recovery skips an event": in_statement(
+        "recover", "e.sequence_num > base.sequence_num", "e.sequence_num > base.sequence_num + 1"
+    ),
     "fold forgets one event": forgetful_fold,
     "operation id forgotten": forgotten_operation,
     "retry of a part is taken for the whole": blind_retry,
@@ -134,10 +157,9 @@ BUGS: dict[str, Plant] = {
 }
 
 
+@one_server
 @pytest.mark.parametrize("bug", BUGS)
-def test_a_planted_bug_is_found(
-    machine: Any, database: str, monkeypatch: pytest.MonkeyPatch, bug: str
-) -> None:
+def test_a_planted_bug_is_found(machine: Any, database: str, monkeypatch: pytest.MonkeyPatch, bug: str) -> None:
     """Control: each of these would break a guarantee; random histories must notice."""
     with psycopg.connect(database, autocommit=True) as connection:
         BUGS[bug](monkeypatch, connection)
@@ -146,6 +168,7 @@ def test_a_planted_bug_is_found(
     print(f"\n{bug}: found after {machine.steps} comparisons by {type(found.value).__name__}")
 
 
+@one_server
 def test_the_trigger_fences_even_where_a_statement_would_not(
     machine: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -29,6 +29,8 @@ from session_continuity.domain.errors import DeadlineExceeded, InvalidInput, Ref
 from session_continuity.postgres import binaries as binaries_module
 from session_continuity.postgres.binaries import find_binaries
 from session_continuity.postgres.embedded import EmbeddedServer
+from session_continuity.postgres.server_folders import locate
+from session_continuity.postgres.server_process import reap
 
 IMPORTS = {"PYTHONPATH": os.pathsep.join(sys.path)}
 IS_ROOT = os.geteuid() == 0
@@ -80,13 +82,11 @@ def server(home: Path, stopped_home: Path) -> EmbeddedServer:
 
 
 def remove(home: Path) -> None:
-    from session_continuity.postgres import embedded
-
-    place = embedded._locate(Path(os.path.realpath(home)))
+    place = locate(Path(os.path.realpath(home)))
     for pid in processes_of(place.data):
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
-    embedded._reap()
+    reap()
     for folder in (place.base, place.sockets, *place.passages[2:], home):
         shutil.rmtree(folder, ignore_errors=True)
     for shared in place.passages:
@@ -320,9 +320,7 @@ def test_waiting_for_the_lock_ends_at_the_deadline(home: Path) -> None:
 
 
 @needs_linux
-def test_the_server_inherits_neither_lock_nor_environment(
-    home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_server_inherits_neither_lock_nor_environment(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PGPORT", "6543")
     monkeypatch.setenv("CONTINUITY_CANARY", "1")
     server = EmbeddedServer(home)

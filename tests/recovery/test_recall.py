@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ RECORDINGS = Path(os.environ.get("CONTINUITY_RECORDINGS") or ROOT.parent / "shar
 _spec = importlib.util.spec_from_file_location("recall", ROOT / "bench" / "recall.py")
 assert _spec is not None
 assert _spec.loader is not None
-recall = importlib.util.module_from_spec(_spec)
+recall = sys.modules["recall"] = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(recall)
 
 

@@ -69,9 +69,7 @@ def read_output(output: JSON) -> ReadOutput:
     """Take an output apart: exec_command's header lines, the older JSON envelope, a list of parts."""
     if isinstance(output, dict):
         fine = output.get("success")
-        return ReadOutput(
-            text=parts_text(output.get("content")), fine=fine if isinstance(fine, bool) else None
-        )
+        return ReadOutput(text=parts_text(output.get("content")), fine=fine if isinstance(fine, bool) else None)
     told = parts_text(output)
     if told.startswith('{"') and (envelope := _envelope(told)):
         return envelope

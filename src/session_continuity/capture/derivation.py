@@ -195,9 +195,7 @@ class _ShellLine:
         for line in self._end.lines:
             match = next((match for pattern in rule.capture if (match := pattern.search(line))), None)
             if match:
-                found.append(
-                    {name: _value(name, value) for name, value in match.groupdict().items() if value}
-                )
+                found.append({name: _value(name, value) for name, value in match.groupdict().items() if value})
         several = sum(known is rule for _, known in self._known)
         return found if len(found) == several else found[-1:]
 
@@ -217,9 +215,7 @@ class _ShellLine:
         first = next(iter(arguments_of(_match(rule, segment) or ())), None)
         if rule.argument and first and rule.argument not in captured:
             said[rule.argument] = _value(rule.argument, first)
-        return [
-            DerivedEvent(event_type=rule.event, data={**said, **captured, **_whole_message(said, captured)})
-        ]
+        return [DerivedEvent(event_type=rule.event, data={**said, **captured, **_whole_message(said, captured)})]
 
     def _files(self) -> list[JSON]:
         if self._end.exit_code != 0:

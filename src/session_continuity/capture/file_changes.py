@@ -87,9 +87,7 @@ def _arrived(paths: tuple[str, ...]) -> Changes:
     target = paths[-1]
     if len(paths) == 2 and not target.endswith("/"):
         return {target: "created"}
-    return {
-        posixpath.join(target, posixpath.basename(path)): "created" for path in paths[:-1] if _literal(path)
-    }
+    return {posixpath.join(target, posixpath.basename(path)): "created" for path in paths[:-1] if _literal(path)}
 
 
 def _literal(path: str) -> bool:

@@ -174,9 +174,7 @@ class _Scanner:
                 self._done[-1] = replace(self._done[-1], after=joint)
                 self._before = joint
             return
-        segment = Segment(
-            words=tuple(self._words), before=self._before, after=joint, writes=tuple(self._writes)
-        )
+        segment = Segment(words=tuple(self._words), before=self._before, after=joint, writes=tuple(self._writes))
         self._done.append(segment)
         self._words, self._writes, self._before = [], [], joint
 

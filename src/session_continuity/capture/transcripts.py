@@ -90,11 +90,7 @@ def detect(path: Path | str) -> Harness | None:
             return "codex"
         if kind in _CLAUDE_TYPES and ("sessionId" in record or kind == "summary"):
             return "claude-code"
-        if (
-            kind in _CLAUDE_TYPES
-            and "timestamp" in record
-            and ("message" in record or "attachment" in record)
-        ):
+        if kind in _CLAUDE_TYPES and "timestamp" in record and ("message" in record or "attachment" in record):
             return "claude-code"
     return None
 

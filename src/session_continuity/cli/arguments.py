@@ -116,17 +116,23 @@ class Group(click.Group):
 
 
 class JsonType(click.ParamType[Any]):
-    """JSON text, or `-` to read it from standard input."""
+    """JSON text, or `-` to read it from standard input; with `objects` nothing but a JSON object."""
 
     name = "json"
 
+    def __init__(self, *, objects: bool) -> None:
+        self._objects = objects
+
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:  # noqa: ARG002
-        from session_continuity.domain.payload import decode_payload
+        from session_continuity.domain.payload import decode_payload, encode_object
 
         if not isinstance(value, str):
             return value
         name = (param.name if param else None) or "json"
-        return decode_payload(name, read_stdin(name) if value == "-" else value)
+        decoded = decode_payload(name, read_stdin(name) if value == "-" else value)
+        if self._objects:
+            encode_object(name, decoded)
+        return decoded
 
 
 def read_stdin(name: str) -> str:
@@ -202,7 +208,8 @@ class NumberType(click.ParamType[int]):
         return number
 
 
-JSON, DURATION, TIME = JsonType(), DurationType(), TimeType()
+JSON, JSON_OBJECT = JsonType(objects=False), JsonType(objects=True)
+DURATION, TIME = DurationType(), TimeType()
 NUMBER, PERCENT = NumberType(), NumberType(0, 100)
 
 INSTANCE_TYPE = click.Choice(["PS", "MS"])

@@ -10,7 +10,7 @@ import click
 
 from session_continuity.cli.arguments import (
     CHECKPOINT_TYPE,
-    JSON,
+    JSON_OBJECT,
     Call,
     Group,
     before_option,
@@ -40,7 +40,7 @@ def checkpoints() -> None:
 )
 @click.option("--reason", help="Why it is taken.")
 @context_percent_option
-@click.option("--metadata", type=JSON, help="A JSON object.")
+@click.option("--metadata", type=JSON_OBJECT, help="A JSON object.")
 @operation_option
 @pass_call
 def take_checkpoint(

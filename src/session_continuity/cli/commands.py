@@ -10,6 +10,7 @@ import click
 from session_continuity.cli.arguments import (
     DURATION,
     JSON,
+    JSON_OBJECT,
     NUMBER,
     OUTCOME,
     SEARCHED_OUTCOME,
@@ -76,13 +77,13 @@ commands.add_command(search_commands, "list")
 @click.argument("command_type", metavar="TYPE")
 @click.argument("action")
 @click.option("--tool", "tool_name", help="The tool that runs it.")
-@click.option("--parameters", type=JSON, help="A JSON object, or - for standard input.")
+@click.option("--parameters", type=JSON_OBJECT, help="A JSON object, or - for standard input.")
 @click.option("--outcome", type=OUTCOME, help="How it ended; without it the command is in flight.")
 @click.option("--result", type=JSON, help="Any JSON value, or - for standard input.")
 @click.option("--error", "error_message", help="What it said when it failed.")
 @click.option("--duration-ms", "execution_time_ms", type=NUMBER, help="How long it took.")
 @click.option("--tag", "tags", multiple=True, help="A tag; may be given several times.")
-@click.option("--context", "context_data", type=JSON, help="A JSON object of context data.")
+@click.option("--context", "context_data", type=JSON_OBJECT, help="A JSON object of context data.")
 @click.option("--tool-call-id", help="The harness's id of the call: the same id is the same command.")
 @click.option("--started-at", type=TIME, help="When it began (default: now).")
 @operation_option

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from session_continuity.cli.arguments import (
-    JSON,
+    JSON_OBJECT,
     NUMBER,
     TIME,
     Call,
@@ -46,8 +46,8 @@ def events() -> None:
 )
 @instance_argument
 @click.argument("event_type", metavar="TYPE", shell_complete=complete_event_types)
-@click.argument("event_data", metavar="DATA", type=JSON)
-@click.option("--metadata", type=JSON, help="A JSON object.")
+@click.argument("event_data", metavar="DATA", type=JSON_OBJECT)
+@click.option("--metadata", type=JSON_OBJECT, help="A JSON object.")
 @click.option("--timestamp", type=TIME, help="When it happened (default: now).")
 @click.option("--expected-sequence", type=NUMBER, help="Fail unless this is the number of the last event.")
 @operation_option

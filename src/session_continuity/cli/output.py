@@ -160,7 +160,9 @@ def _drawn(columns: Sequence[str], cells: Sequence[Sequence[str]]) -> str:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
+    table = Table(
+        box=box.SIMPLE_HEAD, pad_edge=False, header_style="none" if os.environ.get("NO_COLOR") else "bold"
+    )
     for place, name in enumerate(columns):
         table.add_column(name, no_wrap=True, overflow="ellipsis", min_width=None if place else len(cells[0][0]))
     for row in cells:

@@ -10,7 +10,7 @@ import click
 from session_continuity.cli.arguments import (
     DURATION,
     INSTANCE_TYPE,
-    JSON,
+    JSON_OBJECT,
     NUMBER,
     STATUS,
     Call,
@@ -102,7 +102,7 @@ def show_session(call: Call, instance_id: str) -> None:
 @click.option("--parent", help="Instance id of the session that it comes from.")
 @click.option("--relation", type=RELATION, help="How it comes from its parent.")
 @click.option("--heartbeat-interval", type=DURATION, help="How often it will send a heartbeat, like 60s.")
-@click.option("--metadata", type=JSON, help="A JSON object.")
+@click.option("--metadata", type=JSON_OBJECT, help="A JSON object.")
 @operation_option
 @pass_call
 def register_session(

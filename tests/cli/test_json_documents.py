@@ -1,0 +1,112 @@
+"""Every command prints exactly one JSON document with --json, and everything else on standard error."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from .conftest import Continuity, leaves
+
+S = "consilio-PS-abc123"
+TRANSCRIPTS = Path(__file__).parents[1] / "capture" / "fixtures"
+
+RUNS: dict[str, list[str]] = {
+    "sessions list": [],
+    "sessions show": [S],
+    "sessions register": ["other"],
+    "sessions heartbeat": [S],
+    "sessions close": [S],
+    "commands search": [],
+    "commands list": [],
+    "commands record": [S, "shell", "make"],
+    "commands outcome": [S, "success", "--tool-call-id", "t1"],
+    "events append": [S, "note_recorded", '{"text": "x"}'],
+    "events list": [S],
+    "events find": ["note_recorded"],
+    "events types": [],
+    "events replay": [S],
+    "checkpoints take": [S],
+    "checkpoints list": [],
+    "checkpoints show": ["CHECKPOINT"],
+    "checkpoints latest": [S],
+    "checkpoints verify": [S],
+    "timeline": [S],
+    "resume": ["last"],
+    "fork": ["last"],
+    "rewind": [S, "1"],
+    "import claude-code": [str(TRANSCRIPTS / "claude_2_1.jsonl")],
+    "import codex": [str(TRANSCRIPTS / "codex_0_169.jsonl")],
+    "import rules check": [],
+    "db upgrade": [],
+    "db downgrade": ["--to", "roles"],
+    "db status": [],
+    "db url": [],
+    "db stop": [],
+    "db verify": [],
+    "db deploy": [],
+    "settings show": [],
+    "completion": ["bash"],
+}
+REFUSED = {"db stop": 1, "db deploy": 2}
+"""What can't be done with the database of a test, and its exit code; the answer is a document all the same."""
+
+
+def test_every_command_is_run_below() -> None:
+    assert {" ".join(path) for path, _ in leaves()} == RUNS.keys()
+
+
+def test_every_command_answers_with_one_document(continuity: Continuity, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, arguments in RUNS.items():
+        if name == "db deploy":
+            monkeypatch.delenv("CONTINUITY_DSN")
+        prepare(continuity) if name.split()[0] not in ("db", "settings", "completion") else None
+        answer = continuity(
+            *name.split(), *(checkpoint(continuity) if a == "CHECKPOINT" else a for a in arguments), "--json"
+        )
+        assert answer.out.endswith("\n")
+        assert answer.out.count("\n") == 1, name
+        json.loads(answer.out)
+        assert answer.code == REFUSED.get(name, 0), (name, answer)
+
+
+def test_json_may_stand_before_the_command(continuity: Continuity, session: str) -> None:
+    for arguments in (
+        ["--json", "sessions", "list"],
+        ["sessions", "--json", "list"],
+        ["sessions", "list", "--json"],
+    ):
+        assert continuity(*arguments).document[0]["instance_id"] == session
+
+
+def test_options_may_stand_anywhere(offline: Continuity, database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for arguments in (
+        ["--dsn", database, "sessions", "list", "--json"],
+        ["sessions", "--dsn", database, "list", "--json"],
+        ["sessions", "list", "--dsn", database, "--json"],
+    ):
+        assert offline(*arguments).document == []
+    monkeypatch.setenv("CONTINUITY_DSN", "host=/nowhere")
+    assert offline("sessions", "list", "--dsn", database, "--json").document == []
+    assert offline("--dsn", "host=/nowhere", "sessions", "list", "--dsn", database, "--json").document == []
+
+
+@pytest.mark.parametrize("path", [" ".join(path) for path, _ in leaves()])
+def test_a_wrong_option_is_one_document_too(offline: Continuity, path: str) -> None:
+    answer = offline(*path.split(), "--no-such-option", "--json")
+    assert (answer.code, answer.document["error"]) == (2, "usage")
+    assert answer.err == ""
+
+
+def prepare(continuity: Continuity) -> None:
+    """A session under the known id with a command in flight, whoever was fenced or closed before."""
+    continuity("db", "downgrade", "--yes", "--json")
+    continuity("db", "upgrade", "--json")
+    continuity("sessions", "register", "consilio-s", "--instance-id", S, "--json")
+    continuity("commands", "record", S, "shell", "make", "--tool-call-id", "t1", "--json")
+    continuity("checkpoints", "take", S, "--json")
+
+
+def checkpoint(continuity: Continuity) -> str:
+    return continuity("checkpoints", "latest", S, "--json").document["checkpoint_id"]
