@@ -75,6 +75,7 @@ def scripted_session() -> Path:
     if not (project / ".git").exists():
         (project / "app").mkdir(parents=True, exist_ok=True)
         (project / "app" / "login.py").write_text("def login(user, password):\n    return check(user, password)\n")
+        (project / "app" / "limiter.py").write_text("TRIES, SECONDS = 5, 60\n")
         git(project, "init", "-q", "-b", "rate-limit")
         git(project, "add", "-A")
         git(project, "commit", "-q", "-m", "Limit login attempts per address")

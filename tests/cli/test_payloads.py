@@ -15,7 +15,6 @@ REFUSED = {
     "nan": ('{"n": NaN}', "payload_not_finite"),
     "minus infinity": ('{"n": -Infinity}', "payload_not_finite"),
     "large integer": ('{"n": 1' + 400 * "0" + "}", "payload_number_out_of_range"),
-    "huge integer": ('{"n": 1' + 10_000 * "0" + "}", "payload_number_out_of_range"),
     "deep": ('{"a":' * 100_000 + "1" + "}" * 100_000, "payload_too_deep"),
     "rather deep": ('{"a":' * 201 + "1" + "}" * 201, "payload_too_deep"),
     "large": ('{"text": "' + "x" * 1_048_576 + '"}', "payload_too_large"),

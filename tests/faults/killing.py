@@ -106,6 +106,9 @@ class Acknowledged:
                     self.twice += event in self.events
                     self.events[event] = (instance_id, number)
 
+    def has_all_writers(self) -> bool:
+        return all(file.exists() and file.stat().st_size > 0 for file in self.files)
+
     def grew_to(self, events: int) -> bool:
         self.read_on()
         return len(self.events) >= events
@@ -133,9 +136,9 @@ class Figures:
     def summary(self) -> str:
         return (
             f"{sum(self.kills.values())} kills {self.kills}: {self.acknowledged:,} acknowledged,"
-            f" {self.lost:,} lost, {self.duplicates} duplicates, {self.gaps} gaps, {self.stored:,} stored; first acknowledgement after"
-            f" a kill: median {statistics.median(self.outages):.2f} s, longest {max(self.outages):.2f} s;"
-            f" {self.retries} calls retried by the caller; {self.seconds:.0f} s"
+            f" {self.lost:,} lost, {self.duplicates} duplicates, {self.gaps} gaps, {self.stored:,} stored;"
+            f" first acknowledgement after a kill: median {statistics.median(self.outages):.2f} s,"
+            f" longest {max(self.outages):.2f} s; {self.retries} calls failed; {self.seconds:.0f} s"
         )
 
 
@@ -161,7 +164,7 @@ def run(
     target = str(home) if options is None else f"{server.conninfo()} options='{options}'"
     writers = [start_writer(target, n, sessions[n], shared, acknowledged.files[n]) for n in range(WRITERS)]
     try:
-        assert wait_until(lambda: acknowledged.answered_since(started), LONGEST_OUTAGE), "no writer got through"
+        assert wait_until(acknowledged.has_all_writers, LONGEST_OUTAGE), "a writer did not get through"
         while sum(figures.kills.values()) < kills and not enough(figures):
             goal = len(acknowledged.events) + dice.randrange(1, most_between)
             assert wait_until(lambda: acknowledged.grew_to(goal), LONGEST_OUTAGE), "the writers stopped"  # noqa: B023

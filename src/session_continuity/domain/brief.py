@@ -19,7 +19,7 @@ from session_continuity.domain.command_log import Command
 from session_continuity.domain.drift import Drift
 from session_continuity.domain.errors import InvalidInput
 from session_continuity.domain.text import printable_lines, shorten
-from session_continuity.domain.threads import Continued
+from session_continuity.domain.threads import Commands, Continued
 from session_continuity.domain.work_state import Check, WorkState
 
 BYTES_PER_TOKEN = 3
@@ -178,7 +178,7 @@ def _sections(continued: Continued, drift: Sequence[Drift]) -> list[Section]:
         ("Passing tests and validations", _passing(state, here)),
         ("Earlier prompts", _earlier_prompts(state, here)),
         ("Finished plan items", _plan(state, here, done=True)),
-        ("Last commands", _recent(continued.commands.recent)),
+        ("Last commands", _recent(continued.commands)),
     )
     return [Section(heading, tuple(items)) for heading, items in builders]
 
@@ -197,6 +197,8 @@ def _last_prompt(state: WorkState, here: str) -> Iterator[Item]:
 
 def _earlier_prompts(state: WorkState, here: str) -> Iterator[Item]:
     for age, prompt in enumerate(reversed(state["prompts"][:-1])):
+        if prompt == state["objective"]:
+            continue
         yield Item(60 + age, _cite(prompt["cite"], here), prompt["text"], 300)
 
 
@@ -348,6 +350,7 @@ def _subagents(state: WorkState, here: str) -> Iterator[Item]:
         yield Item(30 + age, _cite(subagent["cite"], here), text, 160)
 
 
-def _recent(commands: Sequence[Command]) -> Iterator[Item]:
-    for age, command in enumerate(commands):
+def _recent(commands: Commands) -> Iterator[Item]:
+    told = {command.id for command in (*commands.unknown_outcomes, *commands.failed)}
+    for age, command in enumerate(command for command in commands.recent if command.id not in told):
         yield Item(80 + age, f"c{command.id}", f"{_command_text(command)} ({command.outcome or 'in flight'})", 200)

@@ -18,7 +18,7 @@ from session_continuity.domain.identity import check_instance_id, event_id, new_
 from session_continuity.domain.operation import Operation, Statement, Steps
 from session_continuity.domain.payload import check_text, encode_object
 from session_continuity.domain.session_registry import Origin, Session, not_found, session_from_row
-from session_continuity.domain.work_state import SCHEMA_VERSION, canonical, fold, state_hash
+from session_continuity.domain.work_state import SCHEMA_VERSION, canonical, copy_state, fold, state_hash
 
 Continuation = Literal["resume", "rewind", "fork"]
 
@@ -224,7 +224,8 @@ def _successor_parameters(
         Event(first_event, successor, kind, number, data, {}, datetime.min, datetime.min, None)
         for number, (kind, data) in enumerate(events, 1)
     ]
-    state = recovery.work_state
+    # The answer keeps the predecessor's own state, to be compared with the working tree as it is now.
+    state = copy_state(recovery.work_state)
     encoded = canonical(fold(state, [*folded, created_event(successor, len(events) + 1, described)]))
     events.append(("checkpoint_created", described))
     return {
@@ -280,20 +281,5 @@ def _continued_before(continuation: Continuation, instance_id: str, successor_id
     if successor.parent_instance_id != instance_id:
         raise OperationConflict(f"the operation id was used before for {successor_id}", instance_id=successor_id)
     rows = yield Statement("get_session", {"instance_id": instance_id})
-    recovery = yield from recover_steps(successor_id, 3 if (yield from _loaded(successor_id)) else 2)
+    recovery = yield from recover_steps(instance_id, successor.parent_sequence_num)
     return (yield from _continued(continuation, session_from_row(rows[0]), successor, recovery))
-
-
-def _loaded(successor_id: str) -> Steps[bool]:
-    rows = yield Statement(
-        "read_events",
-        {
-            "instance_id": successor_id,
-            "after": 1,
-            "until": 2,
-            "as_of": None,
-            "event_type": "checkpoint_loaded",
-            "limit": 1,
-        },
-    )
-    return bool(rows)

@@ -194,6 +194,11 @@ def canonical(state: WorkState) -> bytes:
     return orjson.dumps(state, option=orjson.OPT_SORT_KEYS)
 
 
+def copy_state(state: WorkState) -> WorkState:
+    """A state of its own, to fold on while the first stays as it is."""
+    return orjson.loads(orjson.dumps(state))
+
+
 def state_hash(encoded: bytes) -> bytes:
     """SHA-256 of a state's canonical bytes."""
     return hashlib.sha256(encoded).digest()
