@@ -7,9 +7,8 @@ from contextlib import ExitStack
 
 from harness import Bench, in_tasks, in_threads, repeat
 from peers import Eventsourcing, dbos_steps, openai_session
-from workload import EVENT, EVENT_TYPE, Plain, many, register
-
 from session_continuity import AsyncSessionContinuity, NewEvent, SessionContinuity
+from workload import EVENT, EVENT_TYPE, Plain, many, register
 
 CALLERS = 16
 
@@ -85,11 +84,17 @@ def many_sessions(bench: Bench, dsn: str, peers: str) -> None:
         figures = bench.measure(
             {
                 "product": in_threads(
-                    [lambda session=session: client.append_event(session, EVENT_TYPE, EVENT) for session in sessions]
+                    [
+                        lambda session=session: client.append_event(session, EVENT_TYPE, EVENT)
+                        for session in sessions
+                    ]
                 ),
                 "product, async": in_tasks(
                     runner,
-                    [lambda session=session: awaiting.append_event(session, EVENT_TYPE, EVENT) for session in awaited],
+                    [
+                        lambda session=session: awaiting.append_event(session, EVENT_TYPE, EVENT)
+                        for session in awaited
+                    ],
                 ),
                 "plain INSERT": in_threads([one.append for one in plain]),
                 "eventsourcing": in_threads([recorder.appender() for _ in range(CALLERS)]),

@@ -181,7 +181,9 @@ def in_tasks(runner: asyncio.Runner, steps: Sequence[Callable[[], Awaitable[obje
     return lambda seconds: runner.run(callers(seconds))
 
 
-HEAD = "| part | server | what | x the baseline, median (min to max) | goal | | baseline |\n|---|---|---|---|---|---|---|"
+HEAD = """\
+| part | server | what | x the baseline, median (min to max) | goal | | baseline |
+|---|---|---|---|---|---|---|"""
 
 
 def _line(row: Row) -> str:

@@ -5,22 +5,26 @@ from __future__ import annotations
 from contextlib import ExitStack
 
 import orjson
+from psycopg.types.json import set_json_loads
+
 from harness import Bench, repeat
 from peers import Eventsourcing
-from psycopg.types.json import set_json_loads
-from workload import EVENT, EVENT_TYPE, connect, register
-
 from session_continuity import NewEvent, SessionContinuity
+from workload import EVENT, EVENT_TYPE, connect, register
 
 EVENTS = 1_000
 _SELECT = (
-    "SELECT event_id, instance_id, event_type, sequence_num, event_data, metadata, timestamp, created_at, owner_epoch"
-    " FROM event_store WHERE instance_id = %b ORDER BY sequence_num"
+    "SELECT event_id, instance_id, event_type, sequence_num, event_data, metadata, timestamp, created_at,"
+    " owner_epoch FROM event_store WHERE instance_id = %b ORDER BY sequence_num"
 )
 
 
 def run(bench: Bench) -> None:
-    with bench.server.database("read", "library") as dsn, bench.server.database("peers") as peers, ExitStack() as stack:
+    with (
+        bench.server.database("read", "library") as dsn,
+        bench.server.database("peers") as peers,
+        ExitStack() as stack,
+    ):
         client = stack.enter_context(SessionContinuity(dsn=dsn))
         (session,) = register(client)
         client.append_events(

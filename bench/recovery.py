@@ -6,12 +6,12 @@ import time
 from contextlib import ExitStack
 from itertools import count
 
-from harness import Bench, Figures, repeat
 from langgraph.checkpoint.base import empty_checkpoint
 from langgraph.checkpoint.postgres import PostgresSaver
-from workload import EVENT, EVENT_TYPE, connect, register
 
+from harness import Bench, Figures, repeat
 from session_continuity import Checkpoint, NewEvent, SessionContinuity
+from workload import EVENT, EVENT_TYPE, connect, register
 
 HISTORIES = {1_000: 10, 100_000: 1_500, 1_000_000: 10_000}
 """Events before the checkpoint, and how much faster recovery is than replaying them."""
@@ -21,8 +21,9 @@ TAIL = 100
 _FILL = """
 INSERT INTO event_store (event_id, instance_id, event_type, sequence_num, event_data, owner_epoch)
 SELECT gen_random_uuid(), %(session)s,
-    (ARRAY['commit_created', 'test_passed', 'files_changed', 'context_window_updated', 'prompt_submitted'])[1 + n %% 5],
-    n, jsonb_build_object(
+    (ARRAY['commit_created', 'test_passed', 'files_changed', 'context_window_updated', 'prompt_submitted'])[
+        1 + n %% 5
+    ], n, jsonb_build_object(
         'sha', md5(n::text), 'message', 'Step ' || n, 'branch', 'main', 'command', 'pytest tests/' || n %% 40,
         'summary', n %% 90 || ' passed', 'files', jsonb_build_array('src/module_' || n %% 80 || '.py'),
         'percent', n %% 100, 'text', 'Go on with step ' || n
@@ -34,19 +35,26 @@ INSERT INTO checkpoints (
     timestamp, created_at
 )
 SELECT gen_random_uuid(), c.instance_id, 'automatic', n, c.work_state, 1, c.state_hash, c.schema_version,
-    c.timestamp - (c.sequence_num - n) * interval '1 second', c.created_at - (c.sequence_num - n) * interval '1 second'
+    c.timestamp - (c.sequence_num - n) * interval '1 second',
+    c.created_at - (c.sequence_num - n) * interval '1 second'
 FROM checkpoints c, generate_series(1000, c.sequence_num - 1, 1000) n
 WHERE c.checkpoint_id = %(checkpoint)s"""
 _NOTE = "The fence and the number are one statement: read-then-insert let every zombie through. " * 3
 
 
 def run(bench: Bench) -> None:
-    with bench.server.database("recovery", "library") as dsn, SessionContinuity(dsn=dsn, deadline_seconds=3_600) as client:
+    with (
+        bench.server.database("recovery", "library") as dsn,
+        SessionContinuity(dsn=dsn, deadline_seconds=3_600) as client,
+    ):
         sessions = {events: _session(client, dsn, bench.options.rows(events, 5_000)) for events in HISTORIES}
         with connect(dsn) as connection:
             connection.execute("VACUUM ANALYZE")
         figures = bench.measure(
-            {str(events): repeat(lambda session=session: client.recover_state(session)) for events, session in sessions.items()}
+            {
+                str(events): repeat(lambda session=session: client.recover_state(session))
+                for events, session in sessions.items()
+            }
             | {"replay 1000": repeat(lambda: client.replay_events(sessions[1_000]))}
         )
         bench.compare("recovery, replay of 1,000", figures, "1000", "replay 1000", at_least=HISTORIES[1_000])
@@ -69,7 +77,9 @@ def _session(client: SessionContinuity, dsn: str, events: int) -> str:
         connection.execute(
             "UPDATE supervisor_sessions SET last_sequence_num = %s WHERE instance_id = %s", (events - 61, session)
         )
-        notes = [NewEvent(event_type="note_recorded", event_data={"kind": "decision", "text": _NOTE}) for _ in range(60)]
+        notes = [
+            NewEvent(event_type="note_recorded", event_data={"kind": "decision", "text": _NOTE}) for _ in range(60)
+        ]
         client.append_events(session, notes)
         checkpoint = client.take_checkpoint(session)
         connection.execute(_OLD_CHECKPOINTS, {"checkpoint": checkpoint.checkpoint_id})

@@ -1,6 +1,6 @@
 """Measures the product against plain psycopg, the report's schema and its peers; prints a Markdown table.
 
-    python bench/run.py [--only append] [--rounds 7] [--server both] [--seconds 1]
+python bench/run.py [--only append] [--rounds 7] [--server both] [--seconds 1]
 """
 
 from __future__ import annotations

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from harness import Bench, repeat
-from workload import EVENT, EVENT_TYPE, connect, register
-
 from session_continuity import NewCommand, NewEvent, SessionContinuity
+from workload import EVENT, EVENT_TYPE, connect, register
 
 ROWS, CHECKPOINTS = 300, 10
 SESSION = "consilio-PS-abc123"
 
 _FILL = (
-    "INSERT INTO supervisor_sessions (instance_id, project, instance_type) VALUES (%(session)s, 'consilio-s', 'PS')",
+    "INSERT INTO supervisor_sessions (instance_id, project, instance_type)"
+    " VALUES (%(session)s, 'consilio-s', 'PS')",
     "INSERT INTO event_store (instance_id, event_type, sequence_num, event_data)"
     " SELECT %(session)s, 'commit_created', n, '{\"sha\": \"3f786850\"}' FROM generate_series(1, %(rows)s) n",
     "INSERT INTO command_log (instance_id, command_type, action, success)"
@@ -45,7 +45,8 @@ def run(bench: Bench) -> None:
             session, [NewEvent(event_type=EVENT_TYPE, event_data=EVENT) for _ in range(ROWS - CHECKPOINTS - 1)]
         )
         client.record_commands(
-            session, [NewCommand(command_type="tool", action="edit a file", outcome="success") for _ in range(ROWS)]
+            session,
+            [NewCommand(command_type="tool", action="edit a file", outcome="success") for _ in range(ROWS)],
         )
         for _ in range(CHECKPOINTS):
             client.take_checkpoint(session)

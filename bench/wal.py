@@ -11,10 +11,10 @@ from itertools import cycle
 
 import orjson
 import psycopg
-from harness import Bench, Subject
-from workload import EVENT, EVENT_TYPE, INSERT_ON_REPORT, connect
 
+from harness import Bench, Subject
 from session_continuity import SessionContinuity
+from workload import EVENT, EVENT_TYPE, INSERT_ON_REPORT, connect
 
 SESSIONS = 64
 EVENTS_BEFORE = 200_000
@@ -47,7 +47,9 @@ def run(bench: Bench) -> None:
             _fill(connection, events)
             connection.execute("VACUUM ANALYZE")
         with SessionContinuity(dsn=ours) as client, connect(report) as plain, connect(report) as observer:
-            product = cycle([lambda session=session: client.append_event(session, EVENT_TYPE, EVENT) for session in _ids()])
+            product = cycle(
+                [lambda session=session: client.append_event(session, EVENT_TYPE, EVENT) for session in _ids()]
+            )
             numbered = cycle([(session, number) for number in range(10**6, 10**6 + 10**5) for session in _ids()])
 
             def insert() -> None:
@@ -87,7 +89,9 @@ def _wal_of(observer: psycopg.Connection, step: Callable[[], object]) -> Subject
         before = observer.execute("SELECT pg_current_wal_insert_lsn()").fetchone()[0]
         for _ in range(EVENTS):
             step()
-        after = observer.execute("SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), %s)", (before,)).fetchone()[0]
+        after = observer.execute("SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), %s)", (before,)).fetchone()[
+            0
+        ]
         return float(after) / EVENTS
 
     return run

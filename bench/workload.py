@@ -17,7 +17,7 @@ EVENT_TYPE = "commit_created"
 EVENT: dict[str, Any] = {
     "sha": "3f786850e387550fdab836ed7e6dc881de23001b",
     "branch": "feature/session-continuity",
-    "message": "Give every event its number in the statement that checks the fence, so that no copy can slip between",
+    "message": "Give every event its number in the statement that checks the fence, so that no copy slips in",
     "files": ["src/session_continuity/domain/event_store.py", "tests/domain/test_event_store.py"],
     "insertions": 57,
     "deletions": 13,
@@ -44,9 +44,7 @@ INSERT_MANY = (
     " SELECT id, %b, type, %b + part, data::jsonb, 1"
     " FROM unnest(%b::uuid[], %b::text[], %b::text[]) WITH ORDINALITY AS e (id, type, data, part)"
 )
-COPY = (
-    "COPY event_store (event_id, instance_id, event_type, sequence_num, event_data, owner_epoch) FROM STDIN"
-)
+COPY = "COPY event_store (event_id, instance_id, event_type, sequence_num, event_data, owner_epoch) FROM STDIN"
 
 
 def connect(dsn: str) -> psycopg.Connection[Any]:
@@ -83,7 +81,13 @@ class Plain:
 
     def append_numbered(self) -> None:
         """The store gives the number: one statement, as the report's users would write it at best."""
-        event = (self._instance_id, new_operation_id(), self._instance_id, EVENT_TYPE, orjson.dumps(EVENT).decode())
+        event = (
+            self._instance_id,
+            new_operation_id(),
+            self._instance_id,
+            EVENT_TYPE,
+            orjson.dumps(EVENT).decode(),
+        )
         self._cursor.execute(INSERT_NUMBERED, event).fetchone()
 
     def append_many(self, count: int) -> None:
@@ -99,9 +103,7 @@ class Plain:
         with self._cursor.copy(COPY) as copy:
             for key in _keys(count):
                 self._number += 1
-                copy.write_row(
-                    (key, self._instance_id, EVENT_TYPE, self._number, orjson.dumps(EVENT).decode(), 1)
-                )
+                copy.write_row((key, self._instance_id, EVENT_TYPE, self._number, orjson.dumps(EVENT).decode(), 1))
 
 
 def _keys(count: int) -> list[UUID]:

@@ -134,6 +134,7 @@ class AsyncSessionContinuity:
     record_command = _awaiting(command_log.record_command)
     record_commands = _awaiting(command_log.record_commands)
     record_outcome = _awaiting(command_log.record_outcome)
+    get_command = _awaiting(command_log.get_command)
     search_commands = _awaiting(command_log.search_commands)
 
     append_event = _merging(event_store.append_event, event_store.prepare_event)

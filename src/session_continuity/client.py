@@ -67,6 +67,7 @@ class SessionContinuity:
     record_command = _blocking(command_log.record_command)
     record_commands = _blocking(command_log.record_commands)
     record_outcome = _blocking(command_log.record_outcome)
+    get_command = _blocking(command_log.get_command)
     search_commands = _blocking(command_log.search_commands)
 
     append_event = _blocking(event_store.append_event)

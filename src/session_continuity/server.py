@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from session_continuity.postgres import migrations
 from session_continuity.postgres.database import Limits, Server, connect
-from session_continuity.postgres.embedded import EmbeddedServer
 from session_continuity.settings import Settings
 
 
@@ -27,10 +25,15 @@ class LocalServer:
     """The embedded server of the data folder: started, migrated and started again on demand."""
 
     def __init__(self, settings: Settings) -> None:
+        # Loaded here since a DSN needs none of it: a tenth of a command's start-up.
+        from session_continuity.postgres.embedded import EmbeddedServer
+
         self._embedded = EmbeddedServer(settings.home, binaries=settings.postgres_binaries)
         self._migrated = False
 
     def conninfo(self, timeout: float) -> str:
+        from session_continuity.postgres import migrations
+
         conninfo = self._embedded.ensure_running(timeout)
         if not self._migrated:
             with connect(conninfo, timeout) as connection:

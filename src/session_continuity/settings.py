@@ -50,7 +50,7 @@ _RANGES = {
     "connections": (1, 1_000),
     "context_threshold_percent": (1, 100),
     "stale_after_minutes": (1, 100_000),
-    "brief_tokens": (100, 1_000_000),
+    "brief_tokens": (300, 1_000_000),
 }
 _NAMES = tuple(field.name for field in fields(Settings) if field.name != "sources")
 

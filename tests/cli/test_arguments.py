@@ -40,15 +40,13 @@ def test_a_time_is_iso_8601_or_how_long_ago() -> None:
     assert local == datetime(2026, 1, 28, 10).astimezone()
     assert local.tzinfo is not None
     ago = datetime.now(UTC) - TIME.convert("2h", None, None)
-    assert timedelta(hours=2) <= ago < timedelta(hours=2, minutes=1)
+    assert abs(ago - timedelta(hours=2)) < timedelta(minutes=1)
 
 
-@pytest.mark.parametrize("text", ["", "yesterday", "2026-13-01", "0001-01-01", "99999999w", "2026-01-28T25:00"])
+@pytest.mark.parametrize("text", ["", "yesterday", "2026-13-01", "99999999w", "2026-01-28T25:00"])
 def test_anything_else_is_no_time(text: str) -> None:
     with pytest.raises(click.BadParameter):
-        moment = TIME.convert(text, None, None)
-        assert moment.year > 1, moment
-        raise click.BadParameter("year 1 is allowed, if it can be told at all")
+        TIME.convert(text, None, None)
 
 
 @pytest.mark.parametrize("text", ["-1", "x", "", str(2**63), "9" * 5_000, "1.0"])

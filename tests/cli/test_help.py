@@ -22,7 +22,7 @@ HEAVY = ("psycopg", "rich", "orjson", "asyncio", "session_continuity.client")
 def test_help_explains_every_option(offline: Continuity, path: str) -> None:
     answer = offline(*path.split(), "--help")
     assert answer.code == 0
-    command = dict((" ".join(words), command) for words, command in leaves())[path]
+    command = {" ".join(words): command for words, command in leaves()}[path]
     assert command.help
     for parameter in command.params:
         if isinstance(parameter, click.Option):

@@ -15,32 +15,80 @@ import pytest
 
 from .conftest import INSTANCE, Continuity
 
-NASTY = "red \x1b[31m bell \a back \b return \r\n line csi \x9b31m bidi \u202e\u2066 sep \u2028\u2029 del \x7f zero \u200b tag \U000e0041 end"
+NASTY = (
+    "red \x1b[31m bell \a back \b return \r\n line csi \x9b31m bidi \u202e\u2066 "
+    "sep \u2028\u2029 del \x7f zero \u200b tag \U000e0041 end"
+)
 LONG = NASTY + " and on " * 1_250
 SHOWN = (
-    ["sessions", "list"], ["sessions", "show", INSTANCE], ["sessions", "heartbeat", INSTANCE], ["commands", "search"],
-    ["events", "list", INSTANCE], ["events", "find", "note_recorded"], ["events", "replay", INSTANCE], ["checkpoints", "list"],
-    ["checkpoints", "latest", INSTANCE], ["checkpoints", "verify", INSTANCE], ["timeline", INSTANCE],
-    ["resume", "last", "--dry-run"], ["fork", "last"], ["commands", "record", INSTANCE, "x", NASTY.replace("\x00", "")],
-    ["sessions", "show", NASTY], ["resume", NASTY], ["events", "find", NASTY], ["sessions", "list", "--limit", NASTY],
-    ["sessions", NASTY], [NASTY],
-)  # fmt: skip
+    ["sessions", "list"],
+    ["sessions", "show", INSTANCE],
+    ["sessions", "heartbeat", INSTANCE],
+    ["commands", "search"],
+    ["events", "list", INSTANCE],
+    ["events", "find", "note_recorded"],
+    ["events", "replay", INSTANCE],
+    ["checkpoints", "list"],
+    ["checkpoints", "latest", INSTANCE],
+    ["checkpoints", "verify", INSTANCE],
+    ["timeline", INSTANCE],
+    ["resume", "last", "--dry-run"],
+    ["fork", "last"],
+    ["commands", "record", INSTANCE, "x", NASTY],
+    ["sessions", "show", NASTY],
+    ["resume", NASTY],
+    ["events", "find", NASTY],
+    ["sessions", "list", "--limit", NASTY],
+    ["sessions", NASTY],
+    [NASTY],
+)
 
 
 @pytest.fixture
 def captured(continuity: Continuity, database: str) -> Continuity:
     """A session whose every free field holds hostile text."""
     made = continuity(
-        "sessions", "register", NASTY, "--instance-id", INSTANCE, "--epic", NASTY, "--cwd", "/tmp", "--harness", NASTY,
-        "--harness-session-id", LONG[:4_000], "--metadata", json.dumps({NASTY: LONG}), "--json",
-    )  # fmt: skip
+        "sessions",
+        "register",
+        NASTY,
+        "--instance-id",
+        INSTANCE,
+        "--epic",
+        NASTY,
+        "--cwd",
+        "/tmp",
+        "--harness",
+        NASTY,
+        "--harness-session-id",
+        LONG[:4_000],
+        "--metadata",
+        json.dumps({NASTY: LONG}),
+        "--json",
+    )
     assert made.code == 0, made
     for kind in ("prompt_submitted", "note_recorded"):
         continuity("events", "append", INSTANCE, kind, "-", stdin=json.dumps({"text": LONG, NASTY: [NASTY]}))
     continuity(
-        "commands", "record", INSTANCE, NASTY, NASTY, "--tool", NASTY, "--parameters", json.dumps({NASTY: LONG}),
-        "--outcome", "failure", "--error", LONG, "--tag", NASTY, "--tool-call-id", NASTY, "--result", json.dumps(NASTY),
-    )  # fmt: skip
+        "commands",
+        "record",
+        INSTANCE,
+        NASTY,
+        NASTY,
+        "--tool",
+        NASTY,
+        "--parameters",
+        json.dumps({NASTY: LONG}),
+        "--outcome",
+        "failure",
+        "--error",
+        LONG,
+        "--tag",
+        NASTY,
+        "--tool-call-id",
+        NASTY,
+        "--result",
+        json.dumps(NASTY),
+    )
     continuity("commands", "record", INSTANCE, "shell", NASTY + "in flight")
     assert continuity("checkpoints", "take", INSTANCE, "--reason", NASTY, "--json").code == 0
     return continuity
@@ -77,7 +125,8 @@ def test_plain_sql_rows_are_hostile_too(continuity: Continuity, session: str, da
             (session, json.dumps([NASTY]), json.dumps(NASTY)),
         )
         connection.execute(
-            "INSERT INTO event_store (instance_id, event_type, sequence_num, event_data) VALUES (%s, %s, 2, %s::jsonb)",
+            "INSERT INTO event_store (instance_id, event_type, sequence_num, event_data)"
+            " VALUES (%s, %s, 2, %s::jsonb)",
             (session, "note_recorded", json.dumps(NASTY)),
         )
     for arguments in SHOWN[:11]:

@@ -23,8 +23,8 @@ def test_a_transcript_is_imported_once(continuity: Continuity, harness: str, fil
 
 
 def test_an_import_can_stop_where_the_agent_died(continuity: Continuity) -> None:
-    part = continuity("import", "claude-code", str(CLAUDE), "--until", "3", "--json").document[0]
-    assert part["records"] == 3
+    part = continuity("import", "claude-code", str(CLAUDE), "--until", "10", "--json").document[0]
+    assert part["records"] == 10
     assert continuity("import", "claude-code", str(CLAUDE), "--until", "0").code == 2
 
 

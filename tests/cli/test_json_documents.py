@@ -20,6 +20,7 @@ RUNS: dict[str, list[str]] = {
     "sessions close": [S],
     "commands search": [],
     "commands list": [],
+    "commands show": [S, "--tool-call-id", "t1"],
     "commands record": [S, "shell", "make"],
     "commands outcome": [S, "success", "--tool-call-id", "t1"],
     "events append": [S, "note_recorded", '{"text": "x"}'],

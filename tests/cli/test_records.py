@@ -11,9 +11,15 @@ def test_sessions_are_listed_with_the_reports_column_names(continuity: Continuit
     listed = continuity("sessions", "list", "--json").document
     assert [row["instance_id"] for row in listed] == [session]
     assert listed[0].keys() >= {
-        "instance_id", "project", "instance_type", "status", "context_percent", "current_epic", "last_heartbeat",
+        "instance_id",
+        "project",
+        "instance_type",
+        "status",
+        "context_percent",
+        "current_epic",
+        "last_heartbeat",
         "created_at",
-    }  # fmt: skip
+    }
     assert datetime.fromisoformat(listed[0]["last_heartbeat"]).tzinfo is not None
 
 
@@ -55,16 +61,41 @@ def test_a_session_lives_and_ends(continuity: Continuity, session: str) -> None:
 
 def test_a_registration_keeps_what_it_was_told(continuity: Continuity) -> None:
     answer = continuity(
-        "sessions", "register", "p", "--type", "MS", "--epic", "e", "--cwd", "/", "--harness", "claude-code",
-        "--harness-session-id", "h", "--pid", "7", "--heartbeat-interval", "1m30s", "--metadata", '{"a": [1]}',
-        "--context-percent", "0", "--json",
-    )  # fmt: skip
+        "sessions",
+        "register",
+        "p",
+        "--type",
+        "MS",
+        "--epic",
+        "e",
+        "--cwd",
+        "/",
+        "--harness",
+        "claude-code",
+        "--harness-session-id",
+        "h",
+        "--pid",
+        "7",
+        "--heartbeat-interval",
+        "1m30s",
+        "--metadata",
+        '{"a": [1]}',
+        "--context-percent",
+        "0",
+        "--json",
+    )
     session = answer.document
     assert session["instance_id"].startswith("p-MS-")
     expected = {
-        "current_epic": "e", "cwd": "/", "harness": "claude-code", "harness_session_id": "h", "pid": 7,
-        "heartbeat_interval_seconds": 90, "metadata": {"a": [1]}, "context_percent": 0,
-    }  # fmt: skip
+        "current_epic": "e",
+        "cwd": "/",
+        "harness": "claude-code",
+        "harness_session_id": "h",
+        "pid": 7,
+        "heartbeat_interval_seconds": 90,
+        "metadata": {"a": [1]},
+        "context_percent": 0,
+    }
     assert session.items() >= expected.items()
     spawned = continuity(
         "sessions", "register", "p", "--parent", session["instance_id"], "--relation", "spawned", "--json"
@@ -74,23 +105,59 @@ def test_a_registration_keeps_what_it_was_told(continuity: Continuity) -> None:
 
 def test_a_command_is_recorded_completed_and_found(continuity: Continuity, session: str) -> None:
     intent = continuity(
-        "commands", "record", session, "tool", "pytest -q", "--tool", "Bash", "--tool-call-id", "t1",
-        "--parameters", '{"command": "pytest -q"}', "--tag", "a", "--tag", "b", "--json",
-    ).document  # fmt: skip
+        "commands",
+        "record",
+        session,
+        "tool",
+        "pytest -q",
+        "--tool",
+        "Bash",
+        "--tool-call-id",
+        "t1",
+        "--parameters",
+        '{"command": "pytest -q"}',
+        "--tag",
+        "a",
+        "--tag",
+        "b",
+        "--json",
+    ).document
     assert (intent["outcome"], intent["tags"]) == (None, ["a", "b"])
     assert len(continuity("commands", "search", "--outcome", "in_flight", "--json").document) == 1
     done = continuity(
-        "commands", "outcome", session, "failure", "--tool-call-id", "t1", "--error", "2 failed", "--duration-ms", "6000",
-        "--result", "[1, null]", "--json",
-    ).document  # fmt: skip
+        "commands",
+        "outcome",
+        session,
+        "failure",
+        "--tool-call-id",
+        "t1",
+        "--error",
+        "2 failed",
+        "--duration-ms",
+        "6000",
+        "--result",
+        "[1, null]",
+        "--json",
+    ).document
     assert (done["id"], done["outcome"], done["result"]) == (intent["id"], "failure", [1, None])
     for filters in (
-        ["--instance", session], ["--project", "consilio-s"], ["--tool", "Bash"], ["--action", "pytest -q"], ["--type", "tool"],
-        ["--outcome", "failure"], ["--text", "2 FAILED"], ["--tag", "b"], ["--slower-than", "5s"], ["--since", "1h"],
-    ):  # fmt: skip
+        ["--instance", session],
+        ["--project", "consilio-s"],
+        ["--tool", "Bash"],
+        ["--action", "pytest -q"],
+        ["--type", "tool"],
+        ["--outcome", "failure"],
+        ["--text", "2 FAILED"],
+        ["--tag", "b"],
+        ["--slower-than", "5s"],
+        ["--since", "1h"],
+    ):
         assert len(continuity("commands", "list", "--json", *filters).document) == 1, filters
     assert continuity("commands", "search", "--slower-than", "6s", "--json").document == []
     assert "2 failed" in continuity("commands", "search").out
+    for named in (["--command-id", str(intent["id"])], ["--tool-call-id", "t1"]):
+        assert continuity("commands", "show", session, *named, "--json").document == done
+    assert continuity("commands", "show", session, "--command-id", "99").code == 3
     by_id = ["commands", "outcome", session, "success", "--command-id", str(intent["id"])]
     assert continuity(*by_id).code == 5
 

@@ -9,8 +9,8 @@ from typing import Literal, Self
 
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-READY_AND_IDLE = b"Z\x00\x00\x00\x05I"
-"""How the server ends an answer when no transaction is open: what it did is committed."""
+READY = b"Z\x00\x00\x00\x05"
+"""How the server ends an answer; I follows when no transaction is open: what it did is committed."""
 
 Mode = Literal["pass", "swallow", "black hole"]
 
@@ -90,15 +90,17 @@ class Proxy:
                     continue
                 if started and self._to_lose:
                     held += data
-                    if not held.endswith(READY_AND_IDLE):
+                    if held[-6:-1] != READY:
                         continue
-                    with self._lock:
-                        self._to_lose -= 1
-                        self.lost += 1
-                    break
+                    if held.endswith(b"I"):
+                        with self._lock:
+                            self._to_lose -= 1
+                            self.lost += 1
+                        break
+                    data = b""
                 client.sendall(held + data)
                 held = b""
-                started = started or data.endswith(READY_AND_IDLE)
+                started = started or data.endswith(READY + b"I")
         _end(client)
         _end(server)
 

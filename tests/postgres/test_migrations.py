@@ -15,7 +15,7 @@ import pytest
 from tests.postgres.schema import describe_schema
 
 from session_continuity import SessionContinuity
-from session_continuity.domain.errors import InvalidInput, Refused
+from session_continuity.domain.errors import InvalidInput, Refused, SessionContinuityError
 from session_continuity.postgres import migrations
 from session_continuity.postgres.migrations import Migration, read_migration
 
@@ -36,6 +36,7 @@ UPGRADE = """
 import sys, psycopg
 from session_continuity.postgres import migrations
 with psycopg.connect(sys.argv[1], autocommit=True) as connection:
+    print("ready", flush=True)
     sys.stdin.readline()
     print(*[migration.version for migration in migrations.upgrade(connection)])
 """
@@ -83,7 +84,14 @@ def test_each_migration_is_applied_once_and_recorded_with_its_checksum(
 
 def test_six_processes_that_upgrade_at_once_apply_each_migration_once(empty_database: str) -> None:
     processes = [start(UPGRADE, empty_database) for _ in range(6)]
-    answers = [process.communicate("go\n", timeout=90) for process in processes]
+    for process in processes:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    answers = [process.communicate(timeout=90) for process in processes]
     assert [process.returncode for process in processes] == [0] * 6, answers
     applied = sorted(version for answer, _ in answers for version in answer.split())
     assert applied == [migration.version for migration in ALL]
@@ -110,6 +118,17 @@ def test_a_migration_that_fails_leaves_nothing_and_the_next_try_goes_on(empty_da
         broken = an_extra("CREATE TABLE half_done (); SELECT 1 / 0;")
         with pytest.raises(InvalidInput):
             migrations.upgrade(connection, (*ALL, broken))
+        assert migrations.is_current(connection)
+        assert connection.execute("SELECT to_regclass('half_done')").fetchone() == (None,)
+
+
+def test_a_migration_that_can_not_be_recorded_is_not_applied(empty_database: str) -> None:
+    with psycopg.connect(empty_database, autocommit=True) as connection:
+        forestalled = an_extra(
+            "CREATE TABLE half_done (); INSERT INTO schema_migrations (version) VALUES ('1799000000000')"
+        )
+        with pytest.raises(SessionContinuityError):
+            migrations.upgrade(connection, (*ALL, forestalled))
         assert migrations.is_current(connection)
         assert connection.execute("SELECT to_regclass('half_done')").fetchone() == (None,)
 

@@ -98,9 +98,7 @@ def run(arguments: Sequence[str]) -> int:
         return _fail(USAGE, {"error": "usage", "message": message}, as_json)
     except click.ClickException as error:
         return _fail(error.exit_code, {"error": "failed", "message": error.format_message()}, as_json)
-    except click.Abort as abort:
-        if isinstance(abort.__cause__, EOFError):
-            return _fail(FAILED, {"error": "aborted", "message": "no answer was given"}, as_json)
+    except click.Abort:
         return _fail(INTERRUPTED, {"error": "interrupted", "message": "interrupted"}, as_json)
     except UnicodeEncodeError:
         document = {"error": "text_lone_surrogate", "message": "an argument is not valid UTF-8"}

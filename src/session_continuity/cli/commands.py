@@ -116,6 +116,17 @@ def record_outcome(call: Call, instance_id: str, outcome: Outcome, **fields: Any
     call.answer(command, lambda: _show(command))
 
 
+@commands.command("show", examples=("continuity commands show consilio-PS-abc123 --command-id 41 --json",))
+@instance_argument
+@click.option("--command-id", type=NUMBER, help="The command by its number ...")
+@click.option("--tool-call-id", help="... or by the harness's id of the call.")
+@pass_call
+def show_command(call: Call, *, instance_id: str, command_id: int | None, tool_call_id: str | None) -> None:
+    """Show everything the log knows of one command."""
+    command = call.client.get_command(instance_id, command_id=command_id, tool_call_id=tool_call_id)
+    call.answer(command, lambda: _show(command))
+
+
 def _show(command: Command) -> None:
     write_fields(command._asdict())
 

@@ -123,7 +123,8 @@ def _confirm(call: Call, plan: Sequence[Migration]) -> None:
             _show_migrations(plan, nothing="")
         raise InvalidInput(f"{tables}; pass --yes to do it", code="not_confirmed", plan=_named(plan))
     _show_migrations(plan, nothing="")
-    if not click.confirm(f"{tables}. Go on?", err=True):
+    click.echo(f"{tables}. Go on? [y/N] ", err=True, nl=False)
+    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
         raise InvalidInput("nothing was changed", code="not_confirmed", plan=_named(plan))
 
 

@@ -120,13 +120,9 @@ def record_outcome(
 ) -> Operation[Command]:
     """The outcome of a recorded intent, named by its id or tool call id. A retry changes nothing. Raises
     NotFound; OperationConflict when another outcome is already known."""
-    check_instance_id(instance_id)
-    if (command_id is None) == (tool_call_id is None):
-        raise InvalidInput("name the command by its id or by its tool call id", code="command_unnamed")
+    named = _named(instance_id, command_id, tool_call_id)
     parameters = {
-        "instance_id": instance_id,
-        "command_id": command_id,
-        "operation_id": None if tool_call_id is None else command_operation_id(instance_id, tool_call_id, None),
+        **named,
         "outcome": check_choice("outcome", outcome, OUTCOMES),
         "result": None if result is None else encode_payload("result", result),
         "error_message": error_message and check_text("error_message", error_message, 100_000),
@@ -136,10 +132,7 @@ def record_outcome(
     def steps() -> Steps[Command]:
         rows = yield Statement("record_outcome", parameters)
         if not rows:
-            rows = yield Statement(
-                "get_command",
-                {name: parameters[name] for name in ("instance_id", "command_id", "operation_id")},
-            )
+            rows = yield Statement("get_command", named)
         if not rows:
             raise NotFound(f"no command {command_id or tool_call_id} of {instance_id}", code="command_not_found")
         command = Command._make(rows[0])
@@ -152,6 +145,31 @@ def record_outcome(
         return command
 
     return Operation("record_outcome", steps)
+
+
+def get_command(
+    instance_id: str, *, command_id: int | None = None, tool_call_id: str | None = None
+) -> Operation[Command]:
+    """One command of an instance, by its id or its tool call id. Raises NotFound, InvalidInput."""
+    named = _named(instance_id, command_id, tool_call_id)
+
+    def steps() -> Steps[Command]:
+        rows = yield Statement("get_command", named)
+        if not rows:
+            raise NotFound(f"no command {command_id or tool_call_id} of {instance_id}", code="command_not_found")
+        return Command._make(rows[0])
+
+    return Operation("get_command", steps)
+
+
+def _named(instance_id: str, command_id: int | None, tool_call_id: str | None) -> dict[str, Any]:
+    if (command_id is None) == (tool_call_id is None):
+        raise InvalidInput("name the command by its id or by its tool call id", code="command_unnamed")
+    return {
+        "instance_id": check_instance_id(instance_id),
+        "command_id": command_id,
+        "operation_id": None if tool_call_id is None else command_operation_id(instance_id, tool_call_id, None),
+    }
 
 
 def search_commands(

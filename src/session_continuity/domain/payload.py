@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -20,6 +21,9 @@ PAYLOAD_LIMIT = 1_048_576
 
 DEPTH_LIMIT = 200
 """Deepest nesting of a payload."""
+
+
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 
 def encode_payload(name: str, value: Any) -> str:
@@ -65,6 +69,8 @@ def decode_payload(name: str, text: str) -> Any:
     except RecursionError:
         raise _too_deep(name) from None
     except ValueError as error:
+        if not isinstance(error, json.JSONDecodeError):  # an integer of more digits than Python reads
+            raise _out_of_range(name) from None
         raise InvalidInput(f"{name} is not JSON: {error}", code="payload_not_json", field=name) from None
 
 
@@ -88,11 +94,7 @@ def check_text(name: str, value: str, limit: int = 10_000) -> str:
 
 def storable_text(value: str) -> str:
     """The text with what PostgreSQL can't store replaced by U+FFFD: for captured text, which is never refused."""
-    return (
-        value.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
-        if not value.isascii() or "\0" in value
-        else value
-    )
+    return _UNSTORABLE.sub("\ufffd", value)
 
 
 def storable(value: Any, depth: int = 0) -> Any:
@@ -119,14 +121,16 @@ def _refusal(name: str, reason: str) -> InvalidInput:
     if "surrogate" in lowered or "utf-8" in lowered:
         return InvalidInput(f"{name} holds half a surrogate pair", code="payload_lone_surrogate", field=name)
     if "64-bit" in lowered:
-        return InvalidInput(
-            f"{name} holds an integer beyond 64 bits; pass it as text",
-            code="payload_number_out_of_range",
-            field=name,
-        )
+        return _out_of_range(name)
     if "recursion" in lowered:
         return _too_deep(name)
     return InvalidInput(f"{name} is not JSON: {reason}", code="payload_not_json", field=name)
+
+
+def _out_of_range(name: str) -> InvalidInput:
+    return InvalidInput(
+        f"{name} holds an integer beyond 64 bits; pass it as text", code="payload_number_out_of_range", field=name
+    )
 
 
 def _too_deep(name: str) -> InvalidInput:

@@ -131,7 +131,7 @@ def register_session(
         "git_branch": origin.git_branch,
         "git_head": origin.git_head,
         "heartbeat_interval_seconds": heartbeat_interval and max(1, round(heartbeat_interval.total_seconds())),
-        "metadata": encode_object("metadata", dict(metadata or {})),
+        "metadata": encode_object("metadata", {} if metadata is None else metadata),
         "started_at": check_time("started_at", started_at),
         "event_id": event,
         "event_data": encode_object("event_data", {k: v for k, v in described.items() if v is not None}),

@@ -23,7 +23,12 @@ from psycopg import AsyncConnection, Connection, sql
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.types.json import set_json_loads
 
-from session_continuity.domain.errors import DeadlineExceeded, SessionContinuityError, Unavailable
+from session_continuity.domain.errors import (
+    DeadlineExceeded,
+    InvalidInput,
+    SessionContinuityError,
+    Unavailable,
+)
 from session_continuity.domain.operation import Operation, Rows, Statement, Steps
 from session_continuity.postgres.failures import deadline_exceeded, translate
 from session_continuity.postgres.statements import statement
@@ -71,7 +76,10 @@ class _BoundAsyncConnection(AsyncConnection[tuple[Any, ...]]):
 
 
 def _connect_options(conninfo: str, limits: Limits, remaining: float) -> dict[str, Any]:
-    given = conninfo_to_dict(conninfo)
+    try:
+        given = conninfo_to_dict(conninfo)
+    except psycopg.ProgrammingError as error:
+        raise InvalidInput(f"the DSN can't be read: {str(error).strip()}", code="dsn") from None
     options: dict[str, Any] = {
         "autocommit": True,
         "prepare_threshold": 5 if limits.prepared else None,
@@ -173,6 +181,8 @@ class Database:
             while True:
                 try:
                     rows = _rows(connection.execute(*_prepared(asked)))
+                except UnicodeEncodeError:
+                    raise InvalidInput("a text holds half a surrogate pair", code="text_lone_surrogate") from None
                 except psycopg.Error as error:
                     asked = steps.throw(_failure(error, self._limits, until))
                 else:
@@ -263,6 +273,8 @@ class AsyncDatabase:
             while True:
                 try:
                     rows = await _async_rows(await connection.execute(*_prepared(asked)))
+                except UnicodeEncodeError:
+                    raise InvalidInput("a text holds half a surrogate pair", code="text_lone_surrogate") from None
                 except psycopg.Error as error:
                     asked = steps.throw(_failure(error, self._limits, until))
                 else:

@@ -141,7 +141,7 @@ def _make_role(connection: Connection, role: str, *, login: bool) -> list[str]:
     if is_superuser:
         raise Refused(f"role {role} is a superuser; name one that is not", code="role_superuser", role=role)
     if login and not can_login:
-        with _privilege_named(connection, f"let the role {role} log in", "CREATEROLE"):
+        with _privilege_named(connection, f"let the role {role} log in", f"CREATEROLE with ADMIN on {role}"):
             connection.execute(sql.SQL("ALTER ROLE {} LOGIN").format(name))
         return [f"let role {role} log in"]
     return []
@@ -157,7 +157,7 @@ def _set_password(connection: Connection, role: str, password: str | None) -> li
         return []
     verifier = connection.pgconn.encrypt_password(password.encode(), role.encode(), b"scram-sha-256").decode()
     command = sql.SQL("ALTER ROLE {} PASSWORD {}").format(sql.Identifier(role), sql.Literal(verifier))
-    with _privilege_named(connection, f"set the password of {role}", "CREATEROLE"):
+    with _privilege_named(connection, f"set the password of {role}", f"CREATEROLE with ADMIN on {role}"):
         connection.execute(command)
     return [f"set the password of role {role}"]
 
@@ -196,7 +196,7 @@ def _grant(connection: Connection, role: str, database: str) -> list[str]:
             changes.append(f"let role {role} connect to {database}")
     is_member = connection.execute("SELECT pg_has_role(%s, %s, 'MEMBER')", (role, _REPORT_ROLE)).fetchall()
     if not is_member[0][0]:
-        with _privilege_named(connection, f"make {role} a member of {_REPORT_ROLE}", "CREATEROLE"):
+        with _privilege_named(connection, f"make {role} a member of {_REPORT_ROLE}", f"ADMIN on {_REPORT_ROLE}"):
             connection.execute(sql.SQL("GRANT {} TO {}").format(sql.Identifier(_REPORT_ROLE), name))
         changes.append(f"made role {role} a member of {_REPORT_ROLE}")
     return changes

@@ -330,7 +330,8 @@ class _Trial:
         return "stored with a number" if number > 0 else f"stored as {number}"
 
     def _save_state(self) -> str:
-        return f"stored, phase reads {self._ask('check_checkpoint')[0][0]}"
+        phase = self._ask("check_checkpoint")[0][0]
+        return f"stored, phase reads {phase}"
 
     def _join(self) -> str:
         rows = self._ask("check_relationships")

@@ -133,13 +133,13 @@ SELECT
 INSERT INTO supervisor_sessions (instance_id, project, instance_type, status, last_heartbeat)
 SELECT 'sample-PS-' || lpad(n::text, 6, '0'), 'sample-' || mod(n, 83), 'PS',
     CASE WHEN mod(n, 20) = 0 THEN 'active' ELSE 'closed' END, now() - n * interval '1 minute'
-FROM generate_series(1, 4000) n;
+FROM generate_series(1, 2000) n;
 
 -- name: sample_commands
 -- Rows for a copy of the table: few sessions with many commands each.
 INSERT INTO command_log (id, instance_id, command_type, action, success, created_at)
 SELECT n, 'sample-PS-' || lpad(mod(n, 7)::text, 6, '0'), 'task', 'sample', mod(n, 20) <> 0, now() - n * interval '1 second'
-FROM generate_series(1, 4000) n;
+FROM generate_series(1, 2000) n;
 
 -- name: sample_events
 -- Rows for a copy of the table: few sessions with many events each, one event in a hundred ends an epic.
@@ -147,14 +147,14 @@ INSERT INTO event_store (instance_id, event_type, sequence_num, timestamp, creat
 SELECT 'sample-PS-' || lpad(mod(n, 7)::text, 6, '0'),
     CASE WHEN mod(n, 100) = 0 THEN 'epic_completed' ELSE 'task_spawned' END, n,
     now() - n * interval '1 second', now() - n * interval '1 second'
-FROM generate_series(1, 4000) n;
+FROM generate_series(1, 2000) n;
 
 -- name: sample_checkpoints
 -- Rows for a copy of the table: few sessions with many checkpoints each, one in twenty manual.
 INSERT INTO checkpoints (instance_id, checkpoint_type, sequence_num, timestamp, created_at)
 SELECT 'sample-PS-' || lpad(mod(n, 7)::text, 6, '0'), CASE WHEN mod(n, 20) = 0 THEN 'manual' ELSE 'automatic' END, n,
     now() - n * interval '1 second', now() - n * interval '1 second'
-FROM generate_series(1, 4000) n;
+FROM generate_series(1, 2000) n;
 
 -- name: describe_indexes
 -- The valid indexes of a schema's tables, by what they are rather than what they are called.
