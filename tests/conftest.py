@@ -6,10 +6,12 @@ separated by commas; without it all are. Each worker of pytest-xdist starts its 
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -28,6 +30,7 @@ BINARIES = {"embedded": None, "postgresql15": Path("/usr/lib/postgresql/15/bin")
 WANTED = os.environ.get("CONTINUITY_TEST_SERVERS", ",".join(BINARIES)).split(",")
 TEMPLATE = "migrated"
 MEMORY = Path("/dev/shm")
+CLAIM = "in-use"
 
 
 def new_home() -> Path:
@@ -36,6 +39,25 @@ def new_home() -> Path:
     home = Path(tempfile.mkdtemp(prefix="continuity-", dir=MEMORY if roomy else "/tmp"))
     home.chmod(0o755)
     return home
+
+
+@contextmanager
+def claimed(home: Path) -> Iterator[None]:
+    """Marks a home as in use for as long as this process lives, whatever ends it."""
+    unlocked = home / "unlocked"
+    with unlocked.open("w") as claim:
+        fcntl.flock(claim, fcntl.LOCK_EX)
+        unlocked.rename(home / CLAIM)
+        yield
+
+
+def clean_after_killed_runs() -> None:
+    """Stops the servers of test runs that were killed before they could, and removes their folders."""
+    for claim in (*MEMORY.glob(f"continuity-*/{CLAIM}"), *Path("/tmp").glob(f"continuity-*/{CLAIM}")):
+        with suppress(OSError), claim.open("r+") as held:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            EmbeddedServer(claim.parent).stop()
+            shutil.rmtree(claim.parent)
 
 
 @dataclass
@@ -78,18 +100,20 @@ def server(request: pytest.FixtureRequest) -> Iterator[RunningServer]:
         pytest.skip(f"CONTINUITY_TEST_SERVERS does not name {request.param}")
     if binaries is not None and not binaries.is_dir():
         pytest.skip(f"{request.param} is not installed in {binaries}")
+    clean_after_killed_runs()
     home = new_home()
     embedded = EmbeddedServer(home, binaries=binaries)
-    try:
-        embedded.ensure_running()
-        running = RunningServer(home, embedded)
-        running.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(TEMPLATE)))
-        with psycopg.connect(running.conninfo(TEMPLATE), autocommit=True) as connection:
-            migrations.upgrade(connection)
-        yield running
-    finally:
-        embedded.stop()
-        shutil.rmtree(home)
+    with claimed(home):
+        try:
+            embedded.ensure_running()
+            running = RunningServer(home, embedded)
+            running.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(TEMPLATE)))
+            with psycopg.connect(running.conninfo(TEMPLATE), autocommit=True) as connection:
+                migrations.upgrade(connection)
+            yield running
+        finally:
+            embedded.stop()
+            shutil.rmtree(home)
 
 
 @pytest.fixture

@@ -16,9 +16,9 @@ Mode = Literal["pass", "swallow", "black hole"]
 
 
 class Proxy:
-    """`conninfo` leads through it. `mode`: pass; swallow (requests pass, answers do not); black hole (nothing passes,
-    connections are accepted). `lose(n)` cuts the connection in place of each of the next n answers to something
-    that was committed."""
+    """`conninfo` leads through it. `mode`: pass; swallow (requests pass, answers do not); black hole (connections
+    are accepted, nothing passes). `lose(n)` cuts the connection in place of each of the next n answers to
+    something that was committed."""
 
     def __init__(self, target: str) -> None:
         given = conninfo_to_dict(target)
@@ -31,8 +31,10 @@ class Proxy:
         self.mode: Mode = "pass"
         given.pop("requirepeer", None)
         self.conninfo = make_conninfo(
-            "", **{**given, "host": "127.0.0.1", "port": self._listener.getsockname()[1]},
-            sslmode="disable", gssencmode="disable",
+            "",
+            **{**given, "host": "127.0.0.1", "port": self._listener.getsockname()[1]},
+            sslmode="disable",
+            gssencmode="disable",
         )
 
     def __enter__(self) -> Self:

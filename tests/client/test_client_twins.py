@@ -28,7 +28,11 @@ def public(client: type) -> dict[str, Any]:
 
 
 def rule_of(name: str) -> Any:
-    found = [getattr(module, name) for module in MODULES if getattr(getattr(module, name, None), "__module__", "") == module.__name__]
+    found = [
+        getattr(module, name)
+        for module in MODULES
+        if getattr(getattr(module, name, None), "__module__", "") == module.__name__
+    ]
     return found[0] if found else None
 
 
@@ -44,7 +48,11 @@ def test_both_clients_have_the_same_methods_but_for_the_documented_ones() -> Non
 
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_a_method_is_its_domain_function(name: str) -> None:
-    rule, blocking, awaiting = rule_of(name), getattr(SessionContinuity, name), getattr(AsyncSessionContinuity, name)
+    rule, blocking, awaiting = (
+        rule_of(name),
+        getattr(SessionContinuity, name),
+        getattr(AsyncSessionContinuity, name),
+    )
     assert rule is not None, f"no rule of the domain is called {name}"
     signature = inspect.signature(rule)
     assert signature == inspect.signature(blocking.__wrapped__) == inspect.signature(awaiting.__wrapped__)

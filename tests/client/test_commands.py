@@ -6,10 +6,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from tests.client.records import contents, new_session
 
 from session_continuity import InvalidInput, NewCommand, NotFound, OperationConflict, SessionContinuity
 from session_continuity.domain.identity import new_operation_id
-from tests.client.records import contents, new_session
 
 
 def tool(action: str = "Bash", **options: Any) -> NewCommand:
@@ -21,7 +21,9 @@ def test_an_intent_is_in_flight_until_its_outcome_is_known(client: SessionContin
     intent = client.record_command(session, tool(tool_call_id="1", parameters={"command": "make"}))
     assert (intent.outcome, intent.success, intent.parameters) == (None, None, {"command": "make"})
     assert client.search_commands(outcome="in_flight") == [intent]
-    ended = client.record_outcome(session, tool_call_id="1", outcome="failure", result={"code": 2}, error_message="no")
+    ended = client.record_outcome(
+        session, tool_call_id="1", outcome="failure", result={"code": 2}, error_message="no"
+    )
     assert (ended.id, ended.outcome, ended.success, ended.result) == (intent.id, "failure", False, {"code": 2})
     assert ended.execution_time_ms is not None
     assert client.search_commands(outcome="in_flight") == []
@@ -98,7 +100,7 @@ def test_a_batch_with_one_bad_command_records_none(client: SessionContinuity, da
     before = contents(database)
     for bad in (
         tool("x" * 3_000), tool(parameters={"a": "\0"}), tool(outcome="lost"), tool(execution_time_ms=-1),
-        tool(result={1, 2}), tool(tags=["\ud800"]), tool(started_at=datetime(2026, 1, 1)),  # noqa: DTZ001
+        tool(result={1, 2}), tool(tags=["\ud800"]), tool(started_at=datetime(2026, 1, 1)),
     ):  # fmt: skip
         with pytest.raises(InvalidInput):
             client.record_commands(session, [tool(), bad])
@@ -109,7 +111,16 @@ def test_a_search_finds_by_every_filter(client: SessionContinuity) -> None:
     shop, blog = new_session(client, "shop"), new_session(client, "blog")
     start = datetime(2026, 1, 1, tzinfo=UTC)
     given = [
-        (shop, tool("Bash", tool_name="shell", parameters={"command": "make 100%"}, outcome="success", execution_time_ms=5)),
+        (
+            shop,
+            tool(
+                "Bash",
+                tool_name="shell",
+                parameters={"command": "make 100%"},
+                outcome="success",
+                execution_time_ms=5,
+            ),
+        ),
         (shop, tool("Edit", tool_name="editor", outcome="failure", error_message="No such FILE", tags=["slow"])),
         (shop, tool("Read", tool_name="editor", outcome="cancelled", execution_time_ms=9_000)),
         (blog, NewCommand(command_type="decision", action="approve", tags=["slow", "human"])),
@@ -118,7 +129,10 @@ def test_a_search_finds_by_every_filter(client: SessionContinuity) -> None:
     recorded = [
         client.record_command(
             session,
-            NewCommand(**{f: getattr(one, f) for f in one.__dataclass_fields__} | {"started_at": start + timedelta(hours=n)}),
+            NewCommand(
+                **{f: getattr(one, f) for f in one.__dataclass_fields__}
+                | {"started_at": start + timedelta(hours=n)}
+            ),
         )
         for n, (session, one) in enumerate(given)
     ]

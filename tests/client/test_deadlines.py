@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import os
+import random
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -14,11 +16,11 @@ from typing import Any
 
 import psycopg
 import pytest
-
-from session_continuity import AsyncSessionContinuity, DeadlineExceeded, SessionContinuity
 from tests.client.proxy import Proxy
 from tests.client.records import is_whole, new_session, texts, together, waits_for_lock
 from tests.faults.killing import kill, own_home, processes_of, wait_until
+
+from session_continuity import AsyncSessionContinuity, DeadlineExceeded, SessionContinuity
 
 DEADLINE = 1.0
 GRACE = 1.0
@@ -88,7 +90,10 @@ def test_an_awaited_call_ends_while_the_server_holds_still(home: Path) -> None:
             with stopped(home):
                 started = time.monotonic()
                 answers = await asyncio.gather(
-                    *(client.append_event(session, "note_recorded", {"text": "late"}, operation=str(n)) for n in range(10)),
+                    *(
+                        client.append_event(session, "note_recorded", {"text": "late"}, operation=str(n))
+                        for n in range(10)
+                    ),
                     client.get_session(session),
                     client.send_heartbeat(session),
                     return_exceptions=True,
@@ -127,9 +132,9 @@ def test_a_call_ends_when_the_network_swallows_everything(
         if connected:
             through.get_session(session)
         proxy.mode = mode
-        for call in CALLS:
-            if call != "resume_session":
-                ends_in_time(lambda call=call: CALLS[call](through, session))
+        for name, call in CALLS.items():
+            if name != "resume_session":
+                ends_in_time(lambda call=call: call(through, session))
         proxy.mode = "pass"
         CALLS["append_event"](through, session)
     assert texts(client.read_events(session)) == ["late"]
@@ -145,7 +150,9 @@ def row_locked(database: str, session: str) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("call", [call for call in CALLS if call != "get_session"])
-def test_a_call_ends_while_somebody_keeps_the_row_locked(client: SessionContinuity, database: str, call: str) -> None:
+def test_a_call_ends_while_somebody_keeps_the_row_locked(
+    client: SessionContinuity, database: str, call: str
+) -> None:
     session = new_session(client)
     with SessionContinuity(dsn=database, deadline_seconds=DEADLINE) as hurried:
         with row_locked(database, session):
@@ -192,8 +199,6 @@ def test_an_append_that_waits_behind_a_blocked_flush_ends_by_its_own_deadline(
 
 
 def test_a_killed_server_is_started_again_within_the_call(home: Path) -> None:
-    import random
-
     with SessionContinuity(home=home, deadline_seconds=20) as client:
         session = new_session(client)
         kill(home, "tree", random.Random(0))
@@ -213,8 +218,6 @@ def test_the_driver_alone_would_wait_for_ever(database: str) -> None:
                 connection.execute("SELECT 1")
                 results.append("answered")
             results.append("ended")
-
-        import threading
 
         thread = threading.Thread(target=ask, daemon=True)
         thread.start()

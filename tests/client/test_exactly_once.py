@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from uuid import UUID
 
 import pytest
+from tests.client.records import contents, is_whole, new_session, note, numbers, texts, together
 
 from session_continuity import (
     Appended,
@@ -18,7 +19,6 @@ from session_continuity import (
     SessionContinuity,
 )
 from session_continuity.domain.identity import new_operation_id
-from tests.client.records import contents, is_whole, new_session, note, numbers, texts, together
 
 UNKNOWN = "demo-PS-zzzzzz"
 
@@ -45,7 +45,9 @@ def test_a_retry_gets_the_first_answer_and_changes_nothing(client: SessionContin
     ],
     ids=["other data", "other order", "fewer", "more", "other type", "other metadata"],
 )  # fmt: skip
-def test_another_body_under_the_same_id_is_a_conflict(client: SessionContinuity, database: str, other: list[NewEvent]) -> None:
+def test_another_body_under_the_same_id_is_a_conflict(
+    client: SessionContinuity, database: str, other: list[NewEvent]
+) -> None:
     session = new_session(client)
     client.append_events(session, [note("two"), note("three")], operation="ops")
     before = contents(database)
@@ -145,7 +147,9 @@ def test_a_checkpoint_repeated_with_its_id_is_taken_once(client: SessionContinui
     assert is_whole(client, session)
 
 
-def test_the_expected_number_is_compared_and_a_wrong_one_writes_nothing(client: SessionContinuity, database: str) -> None:
+def test_the_expected_number_is_compared_and_a_wrong_one_writes_nothing(
+    client: SessionContinuity, database: str
+) -> None:
     session = new_session(client)
     assert client.append_event(session, "note_recorded", {"text": "a"}, expected_sequence=1).sequence_nums == (2,)
     before = contents(database)
@@ -156,7 +160,9 @@ def test_the_expected_number_is_compared_and_a_wrong_one_writes_nothing(client: 
     assert contents(database) == before
     first = client.append_event(session, "note_recorded", {"text": "d"}, expected_sequence=2, operation="d")
     client.append_event(session, "note_recorded", {"text": "e"})
-    assert client.append_event(session, "note_recorded", {"text": "d"}, expected_sequence=2, operation="d") == first
+    assert (
+        client.append_event(session, "note_recorded", {"text": "d"}, expected_sequence=2, operation="d") == first
+    )
 
 
 def test_unknown_sessions_are_not_found_and_leave_nothing(client: SessionContinuity, database: str) -> None:
@@ -232,7 +238,9 @@ def test_a_checkpoint_is_taken_while_many_append(client: SessionContinuity) -> N
 def test_a_given_time_is_kept_and_the_order_is_the_stores(client: SessionContinuity) -> None:
     session = new_session(client)
     for year in (2025, 2024, 2026):
-        client.append_event(session, "note_recorded", {"text": str(year)}, timestamp=datetime(year, 1, 1, tzinfo=UTC))
+        client.append_event(
+            session, "note_recorded", {"text": str(year)}, timestamp=datetime(year, 1, 1, tzinfo=UTC)
+        )
     events = client.read_events(session, after=1)
     assert [event.timestamp.year for event in events] == [2025, 2024, 2026]
     assert [event.sequence_num for event in events] == [2, 3, 4]

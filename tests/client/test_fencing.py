@@ -1,15 +1,18 @@
-"""R10: from the moment a resume returns, no write of an older epoch is accepted. CONTINUITY_ZOMBIES of them try."""
+"""R10: from the moment a resume returns, no write of an older epoch is accepted.
+
+CONTINUITY_ZOMBIES of them try.
+"""
 
 from __future__ import annotations
 
 import os
 
 import pytest
+from tests.client.records import is_whole, new_session
+from tests.client.zombies import WRITES, accepted_by_reading_first, accepted_of
 
 from session_continuity import Fenced, NewCommand, SessionContinuity
 from session_continuity.postgres.statements import statements
-from tests.client.records import is_whole, new_session
-from tests.client.zombies import WRITES, accepted_by_reading_first, accepted_of
 
 ZOMBIES = int(os.environ.get("CONTINUITY_ZOMBIES", 60))
 

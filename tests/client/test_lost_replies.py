@@ -1,4 +1,4 @@
-"""R8, D6: the server commits, the answer is lost, the library asks again with the same id. Nothing happens twice."""
+"""R8, D6: the server commits, the answer is lost, the library asks again with the same id: nothing is doubled."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from tests.client.proxy import Proxy
+from tests.client.records import contents, is_whole, new_session, note, texts
 
 from session_continuity import AsyncSessionContinuity, NewCommand, SessionContinuity
 from session_continuity.domain import event_store
 from session_continuity.domain.operation import Operation
 from session_continuity.domain.work_state import canonical
-from tests.client.proxy import Proxy
-from tests.client.records import contents, is_whole, new_session, note, texts
 
 FAULTS = 30
 
@@ -32,7 +32,9 @@ def through(proxy: Proxy) -> Iterator[SessionContinuity]:
         yield client
 
 
-def test_an_event_whose_answer_was_lost_is_stored_once(client: SessionContinuity, through: SessionContinuity, proxy: Proxy) -> None:
+def test_an_event_whose_answer_was_lost_is_stored_once(
+    client: SessionContinuity, through: SessionContinuity, proxy: Proxy
+) -> None:
     session = new_session(client)
     for number in range(FAULTS):
         proxy.lose()
@@ -43,7 +45,9 @@ def test_an_event_whose_answer_was_lost_is_stored_once(client: SessionContinuity
     assert is_whole(client, session)
 
 
-def test_a_new_id_for_each_attempt_would_store_duplicates(client: SessionContinuity, through: SessionContinuity, proxy: Proxy) -> None:
+def test_a_new_id_for_each_attempt_would_store_duplicates(
+    client: SessionContinuity, through: SessionContinuity, proxy: Proxy
+) -> None:
     """Control: the same faults, the same library, but an id made anew at each attempt."""
     session = new_session(client)
 
@@ -62,11 +66,15 @@ def test_a_new_id_for_each_attempt_would_store_duplicates(client: SessionContinu
 
 WRITES: dict[str, Callable[[SessionContinuity, str], Any]] = {
     "append_events": lambda c, s: c.append_events(s, [note(str(n)) for n in range(50)]),
-    "append_events_with_own_ids": lambda c, s: c.append_events(s, [note(str(n), operation=f"own {n}") for n in range(5)]),
+    "append_events_with_own_ids": lambda c, s: c.append_events(
+        s, [note(str(n), operation=f"own {n}") for n in range(5)]
+    ),
     "take_checkpoint": lambda c, s: c.take_checkpoint(s),
     "record_command": lambda c, s: c.record_command(s, NewCommand(command_type="tool", action="Bash")),
     "record_commands": lambda c, s: c.record_commands(s, [NewCommand(command_type="tool", action="Bash")] * 1),
-    "record_outcome": lambda c, s: c.record_outcome(s, tool_call_id="call 1", outcome="failure", error_message="no"),
+    "record_outcome": lambda c, s: c.record_outcome(
+        s, tool_call_id="call 1", outcome="failure", error_message="no"
+    ),
     "send_heartbeat": lambda c, s: c.send_heartbeat(s, context_percent=40),
     "close_session": lambda c, s: c.close_session(s),
     "register_session": lambda c, s: c.register_session("other"),
@@ -140,7 +148,9 @@ def test_merged_appends_whose_answers_were_lost_are_stored_once(client: SessionC
     assert all(is_whole(client, session) for session in sessions)
 
 
-def test_calls_outlast_connections_that_are_reset_all_the_time(client: SessionContinuity, through: SessionContinuity, proxy: Proxy) -> None:
+def test_calls_outlast_connections_that_are_reset_all_the_time(
+    client: SessionContinuity, through: SessionContinuity, proxy: Proxy
+) -> None:
     session = new_session(client)
     for number in range(FAULTS):
         proxy.cut()

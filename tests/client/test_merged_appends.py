@@ -8,6 +8,8 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+from tests.client.records import contents, is_whole, new_session, note, texts
+from tests.client.test_deadlines import row_locked
 
 from session_continuity import (
     Appended,
@@ -21,8 +23,6 @@ from session_continuity import (
     SessionContinuity,
 )
 from session_continuity.domain import event_store
-from tests.client.records import contents, is_whole, new_session, note, texts
-from tests.client.test_deadlines import row_locked
 
 Counted = Callable[[], int]
 
@@ -56,7 +56,9 @@ def test_sixty_four_tasks_over_several_sessions_share_few_statements(
 
             async def work(task: int) -> list[Appended]:
                 return [
-                    await many.append_events(sessions[task % 4], [note(f"{task}-{turn}-{part}") for part in range(1 + task % 3)])
+                    await many.append_events(
+                        sessions[task % 4], [note(f"{task}-{turn}-{part}") for part in range(1 + task % 3)]
+                    )
                     for turn in range(10)
                 ]
 
@@ -70,8 +72,12 @@ def test_sixty_four_tasks_over_several_sessions_share_few_statements(
         stored = {event.sequence_num: event.event_data.get("text") for event in client.read_events(session)}
         for task in range(number, 64, 4):
             for turn, answer in enumerate(answers[task]):
-                assert [stored[n] for n in answer.sequence_nums] == [f"{task}-{turn}-{part}" for part in range(1 + task % 3)]
-            assert [a.last_sequence_num for a in answers[task]] == sorted(a.last_sequence_num for a in answers[task])
+                assert [stored[n] for n in answer.sequence_nums] == [
+                    f"{task}-{turn}-{part}" for part in range(1 + task % 3)
+                ]
+            assert [a.last_sequence_num for a in answers[task]] == sorted(
+                a.last_sequence_num for a in answers[task]
+            )
 
 
 def test_one_bad_append_among_many_fails_alone(client: SessionContinuity, database: str) -> None:
@@ -108,7 +114,10 @@ def test_the_same_id_from_many_tasks_at_once_is_stored_once(client: SessionConti
     async def main() -> list[Any]:
         async with awaiting(database) as many:
             return await gathered(
-                *(many.append_event(session, "note_recorded", {"text": f"{n % 5}"}, operation=f"{n % 5}") for n in range(40))
+                *(
+                    many.append_event(session, "note_recorded", {"text": f"{n % 5}"}, operation=f"{n % 5}")
+                    for n in range(40)
+                )
             )
 
     answers = asyncio.run(main())
@@ -124,7 +133,9 @@ def test_a_cancelled_waiter_takes_nobody_with_it(client: SessionContinuity, data
     async def main() -> list[Any]:
         async with awaiting(database) as many:
             tasks = [
-                asyncio.create_task(many.append_event(session, "note_recorded", {"text": str(n)}, operation=str(n)))
+                asyncio.create_task(
+                    many.append_event(session, "note_recorded", {"text": str(n)}, operation=str(n))
+                )
                 for n in range(30)
             ]
             await asyncio.sleep(0)
@@ -142,14 +153,17 @@ def test_a_cancelled_waiter_takes_nobody_with_it(client: SessionContinuity, data
     assert is_whole(client, session)
 
 
-def test_a_cancelled_waiter_in_a_blocked_flush_takes_nobody_with_it(client: SessionContinuity, database: str) -> None:
+def test_a_cancelled_waiter_in_a_blocked_flush_takes_nobody_with_it(
+    client: SessionContinuity, database: str
+) -> None:
     session = new_session(client)
 
     async def main() -> list[Any]:
         async with awaiting(database) as many:
             with row_locked(database, session):
                 tasks = [
-                    asyncio.create_task(many.append_event(session, "note_recorded", {"text": str(n)})) for n in range(6)
+                    asyncio.create_task(many.append_event(session, "note_recorded", {"text": str(n)}))
+                    for n in range(6)
                 ]
                 await asyncio.sleep(0.2)
                 tasks[0].cancel()
@@ -157,11 +171,17 @@ def test_a_cancelled_waiter_in_a_blocked_flush_takes_nobody_with_it(client: Sess
             return await gathered(*tasks)
 
     answers = asyncio.run(main())
-    assert [type(answer) for answer in answers] == [asyncio.CancelledError, *[Appended] * 4, asyncio.CancelledError]
+    assert [type(answer) for answer in answers] == [
+        asyncio.CancelledError,
+        *[Appended] * 4,
+        asyncio.CancelledError,
+    ]
     assert is_whole(client, session)
 
 
-def test_a_locked_session_holds_up_others_no_longer_than_the_deadline(client: SessionContinuity, database: str) -> None:
+def test_a_locked_session_holds_up_others_no_longer_than_the_deadline(
+    client: SessionContinuity, database: str
+) -> None:
     locked, free = new_session(client), new_session(client)
 
     async def main() -> list[Any]:
@@ -169,7 +189,9 @@ def test_a_locked_session_holds_up_others_no_longer_than_the_deadline(client: Se
             with row_locked(database, locked):
                 blocked = asyncio.create_task(many.append_event(locked, "note_recorded", {"text": "a"}))
                 await asyncio.sleep(0.2)
-                waiting = asyncio.create_task(many.append_event(free, "note_recorded", {"text": "b"}, operation="b"))
+                waiting = asyncio.create_task(
+                    many.append_event(free, "note_recorded", {"text": "b"}, operation="b")
+                )
                 answers = await gathered(blocked, waiting)
             answers.append(await many.append_event(free, "note_recorded", {"text": "b"}, operation="b"))
             return answers
@@ -204,7 +226,9 @@ def test_closing_waits_for_the_appends_in_flight(client: SessionContinuity, data
 
     async def main() -> list[Any]:
         many = AsyncSessionContinuity(dsn=database)
-        tasks = [asyncio.create_task(many.append_event(session, "note_recorded", {"text": str(n)})) for n in range(10)]
+        tasks = [
+            asyncio.create_task(many.append_event(session, "note_recorded", {"text": str(n)})) for n in range(10)
+        ]
         await asyncio.sleep(0)
         await many.close()
         return await gathered(*tasks)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from tests.client.records import contents, is_whole, new_session, note, together
 
 from session_continuity import (
     Ambiguous,
@@ -20,7 +21,6 @@ from session_continuity import (
 )
 from session_continuity.domain.identity import new_operation_id
 from session_continuity.domain.work_state import canonical
-from tests.client.records import contents, is_whole, new_session, note, together
 
 
 def worked(client: SessionContinuity, notes: int = 5, **options: Any) -> str:
@@ -64,7 +64,9 @@ def test_a_successor_goes_on_with_everything_its_predecessor_knew(client: Sessio
     assert agrees(client, successor.instance_id)
 
 
-def test_what_a_preview_shows_is_what_the_resume_finds_and_changes_nothing(client: SessionContinuity, database: str) -> None:
+def test_what_a_preview_shows_is_what_the_resume_finds_and_changes_nothing(
+    client: SessionContinuity, database: str
+) -> None:
     session = worked(client)
     client.take_checkpoint(session)
     client.append_event(session, "note_recorded", {"text": "after"})
@@ -96,7 +98,9 @@ def test_states_agree_over_a_long_lineage_of_resumes_forks_and_rewinds(client: S
     assert client.preview_continuation(line[-1]).lineage == tuple(reversed(line))
 
 
-def test_a_rewind_goes_on_from_the_chosen_event_and_deletes_nothing(client: SessionContinuity, database: str) -> None:
+def test_a_rewind_goes_on_from_the_chosen_event_and_deletes_nothing(
+    client: SessionContinuity, database: str
+) -> None:
     session = worked(client, notes=8)
     client.take_checkpoint(session)
     at_five = client.replay_events(session, until=5).work_state
@@ -111,7 +115,9 @@ def test_a_rewind_goes_on_from_the_chosen_event_and_deletes_nothing(client: Sess
 
 
 @pytest.mark.parametrize("wrong", [0, -1, 8, 10**6])
-def test_there_is_no_way_back_to_an_event_that_is_not_there(client: SessionContinuity, database: str, wrong: int) -> None:
+def test_there_is_no_way_back_to_an_event_that_is_not_there(
+    client: SessionContinuity, database: str, wrong: int
+) -> None:
     session = worked(client)
     before = contents(database)
     for call in (client.rewind_session, lambda s, n: client.fork_session(s, sequence_num=n)):
@@ -173,7 +179,9 @@ def test_of_sixteen_resumes_at_once_exactly_one_wins(client: SessionContinuity) 
         lost = [answer for answer in answers if isinstance(answer, Conflict)]
         assert (len(won), len(lost)) == (1, 15), answers
         assert {answer.details["successor"] for answer in lost} == {successor_of(won[0])}
-        owners = [s for s in client.find_sessions(thread_id=won[0].predecessor.thread_id) if s.superseded_by is None]
+        owners = [
+            s for s in client.find_sessions(thread_id=won[0].predecessor.thread_id) if s.superseded_by is None
+        ]
         assert [owner.instance_id for owner in owners] == [successor_of(won[0])]
 
 

@@ -9,9 +9,9 @@ import psycopg
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.client.records import new_session, note
 
 from session_continuity import InvalidInput, NewCommand, NotFound, SessionContinuity, TimelineEntry
-from tests.client.records import new_session, note
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 RANK = {"event": 1, "command": 2, "checkpoint": 3}
@@ -51,7 +51,9 @@ def test_pages_of_any_size_make_the_whole_sorted_timeline(
     assert whole == sorted(whole, key=order)
     assert len({(entry.kind, entry.reference) for entry in whole}) == len(whole)
     checkpoints = sum(kind == "checkpoint" for kind, _ in made)
-    assert sorted(entry.kind for entry in whole) == sorted(["event", *(kind for kind, _ in made), *["event"] * checkpoints])
+    assert sorted(entry.kind for entry in whole) == sorted(
+        ["event", *(kind for kind, _ in made), *["event"] * checkpoints]
+    )
 
 
 def test_every_row_is_told_with_what_it_says(client: SessionContinuity) -> None:
@@ -59,7 +61,12 @@ def test_every_row_is_told_with_what_it_says(client: SessionContinuity) -> None:
     client.append_event(session, "note_recorded", {"text": "x"}, timestamp=START + timedelta(minutes=1))
     command = client.record_command(
         session,
-        NewCommand(command_type="tool", action="Bash", parameters={"command": "ls"}, started_at=START + timedelta(minutes=2)),
+        NewCommand(
+            command_type="tool",
+            action="Bash",
+            parameters={"command": "ls"},
+            started_at=START + timedelta(minutes=2),
+        ),
     )
     client.take_checkpoint(session, context_window_percent=81, timestamp=START + timedelta(minutes=3))
     told = client.get_timeline(session)
@@ -80,9 +87,12 @@ def test_rows_of_one_transaction_have_one_time_and_are_all_told(client: SessionC
     client.append_events(session, [note(str(n)) for n in range(40)])
     with psycopg.connect(database) as connection:
         for _ in range(10):
-            connection.execute("INSERT INTO event_store (instance_id, event_type) VALUES (%s, 'test_passed')", (session,))
             connection.execute(
-                "INSERT INTO command_log (instance_id, command_type, action) VALUES (%s, 'tool', 'Bash')", (session,)
+                "INSERT INTO event_store (instance_id, event_type) VALUES (%s, 'test_passed')", (session,)
+            )
+            connection.execute(
+                "INSERT INTO command_log (instance_id, command_type, action) VALUES (%s, 'tool', 'Bash')",
+                (session,),
             )
     for size in (1, 7, 60):
         told = pages(client, session, size)
@@ -100,7 +110,14 @@ def test_a_timeline_of_nothing_is_not_found_and_a_bad_cursor_is_refused(client: 
     with pytest.raises(NotFound):
         client.get_timeline("demo-PS-zzzzzz")
     session = new_session(client)
-    for cursor in ("", "x", "1,2,3", "2026-01-01,1,1", "2026-01-01T00:00:00+00:00,x,1", "2026-01-01T00:00:00+00:00,1"):
+    for cursor in (
+        "",
+        "x",
+        "1,2,3",
+        "2026-01-01,1,1",
+        "2026-01-01T00:00:00+00:00,x,1",
+        "2026-01-01T00:00:00+00:00,1",
+    ):
         with pytest.raises(InvalidInput) as refused:
             client.get_timeline(session, after=cursor)
         assert refused.value.stable_code == "cursor"
@@ -109,14 +126,17 @@ def test_a_timeline_of_nothing_is_not_found_and_a_bad_cursor_is_refused(client: 
             client.get_timeline(session, limit=limit)
 
 
-def test_the_reports_own_join_multiplies_what_the_merge_tells_once(client: SessionContinuity, database: str) -> None:
+def test_the_reports_own_join_multiplies_what_the_merge_tells_once(
+    client: SessionContinuity, database: str
+) -> None:
     """Control: joined on instance_id alone, 11 events and 10 commands are 110 rows."""
     session = new_session(client)
     client.append_events(session, [note(str(n)) for n in range(10)])
     client.record_commands(session, [NewCommand(command_type="tool", action="Bash") for _ in range(10)])
     with psycopg.connect(database) as connection:
         row = connection.execute(
-            "SELECT count(*) FROM event_store e JOIN command_log c USING (instance_id) WHERE instance_id = %s", (session,)
+            "SELECT count(*) FROM event_store e JOIN command_log c USING (instance_id) WHERE instance_id = %s",
+            (session,),
         ).fetchone()
     assert row == (110,)
     assert len(client.get_timeline(session)) == 21

@@ -1,13 +1,13 @@
-"""R10 at length: CONTINUITY_ZOMBIES (1,000) copies that were taken over, a third of them blocked on the row lock."""
+"""R10 at length: CONTINUITY_ZOMBIES (1,000) copies that were taken over, a third blocked on the row lock."""
 
 from __future__ import annotations
 
 import os
 
 import pytest
+from tests.client.zombies import accepted_by_reading_first, accepted_of
 
 from session_continuity import SessionContinuity
-from tests.client.zombies import accepted_by_reading_first, accepted_of
 
 
 @pytest.mark.faults

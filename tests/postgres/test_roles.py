@@ -66,7 +66,7 @@ ELSEWHERE = {
     "set the sequence back": "SELECT setval('command_log_id_seq', 1)",
     "run a program": "COPY supervisor_sessions TO PROGRAM 'cat > /dev/null'",
     "read a server file": "SELECT pg_read_file('/etc/hostname')",
-    "write a server file": "COPY supervisor_sessions TO '/tmp/continuity-never-written'",
+    "write a server file": "COPY supervisor_sessions TO '/dev/null'",
     "become superuser": "SET ROLE continuity",
     "become the reports role": "SET ROLE supervisor",
     "create a role": "CREATE ROLE intruder",

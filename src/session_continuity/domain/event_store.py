@@ -287,6 +287,12 @@ def _answer_again(append: PreparedAppend) -> Steps[Appended]:
     and events with ids of their own are appended where they are missing."""
     rows = yield Statement("compare_events", {"instance_id": append.instance_id, **_columns(append)})
     found = {part: (sequence_num, same) for part, sequence_num, same in rows}
+    if not found:
+        raise SequenceConflict(
+            f"{append.instance_id} holds an event under the next sequence number that was not written through the"
+            " store: an INSERT must not set owner_epoch",
+            instance_id=append.instance_id,
+        )
     differing = [part for part, (_, same) in found.items() if not same]
     if differing or (
         not append.each_once and (len(found) < len(append.event_ids) or (yield from _is_longer(append)))

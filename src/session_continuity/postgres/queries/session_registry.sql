@@ -93,7 +93,9 @@ WHERE (%(project)s::text IS NULL OR project = %(project)s)
     AND (%(thread_id)s::uuid IS NULL OR thread_id = %(thread_id)s)
     AND (%(harness_session_id)s::text IS NULL OR harness_session_id = %(harness_session_id)s)
     AND (%(silent_for)s::interval IS NULL OR last_heartbeat < now() - %(silent_for)s::interval)
-    AND (%(before)s::timestamptz IS NULL OR last_heartbeat < %(before)s)
+    AND last_heartbeat < coalesce(%(before)s::timestamptz, 'infinity')
+    AND heartbeat_bucket <= coalesce(
+        date_bin('5 minutes', %(before)s::timestamptz, '2000-01-01 00:00:00+00'), 'infinity')
 ORDER BY heartbeat_bucket DESC, last_heartbeat DESC, instance_id
 LIMIT %(limit)s;
 
@@ -107,6 +109,8 @@ WHERE status = 'active'
     AND (%(instance_type)s::text IS NULL OR instance_type = %(instance_type)s)
     AND (%(thread_id)s::uuid IS NULL OR thread_id = %(thread_id)s)
     AND (%(harness_session_id)s::text IS NULL OR harness_session_id = %(harness_session_id)s)
-    AND (%(before)s::timestamptz IS NULL OR last_heartbeat < %(before)s)
+    AND last_heartbeat < coalesce(%(before)s::timestamptz, 'infinity')
+    AND heartbeat_bucket <= coalesce(
+        date_bin('5 minutes', %(before)s::timestamptz, '2000-01-01 00:00:00+00'), 'infinity')
 ORDER BY heartbeat_bucket DESC, last_heartbeat DESC, instance_id
 LIMIT %(limit)s;
