@@ -64,7 +64,7 @@ def run(machine: Any, examples: int, **changed: Any) -> None:
 
 
 def test_random_histories_agree_with_the_model(machine: Any) -> None:
-    run(machine, int(os.environ.get("CONTINUITY_EXAMPLES", 40)))
+    run(machine, int(os.environ.get("CONTINUITY_EXAMPLES", 25)))
 
 
 @one_server
