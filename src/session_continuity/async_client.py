@@ -15,10 +15,10 @@ from session_continuity.domain import (
     threads,
     timeline,
 )
-from session_continuity.domain.errors import SessionContinuityError
 from session_continuity.domain.event_store import Appended, PreparedAppend
 from session_continuity.domain.operation import Operation
 from session_continuity.postgres.database import AsyncDatabase
+from session_continuity.postgres.failures import deadline_exceeded
 from session_continuity.server import choose_server, limits
 from session_continuity.settings import Settings, load_settings
 
@@ -74,7 +74,11 @@ class AsyncSessionContinuity:
         self._waiting.append((append, answer))
         if self._flushing is None:
             self._flushing = asyncio.create_task(self._flush())
-        return await answer
+        try:
+            async with asyncio.timeout(self.settings.deadline_seconds):
+                return await answer
+        except TimeoutError:
+            raise deadline_exceeded(self.settings.deadline_seconds) from None
 
     async def close(self) -> None:
         """Finish the appends in flight and close the connections."""
@@ -98,12 +102,12 @@ class AsyncSessionContinuity:
                         answers = [await self.run(event_store.append_prepared(appends[0]))]
                     else:
                         answers = await self.run(event_store.append_together(appends))
-                except SessionContinuityError as error:
+                except Exception as error:  # whatever it was, nobody may be left waiting
                     answers = [error] * len(batch)
                 for (_, waiting), answer in zip(batch, answers, strict=True):
                     if waiting.done():
                         continue  # its caller was cancelled
-                    if isinstance(answer, SessionContinuityError):
+                    if isinstance(answer, Exception):
                         waiting.set_exception(answer)
                     else:
                         waiting.set_result(answer)
@@ -114,6 +118,7 @@ class AsyncSessionContinuity:
             self._waiting.clear()
 
     def _next_batch(self) -> list[tuple[PreparedAppend, asyncio.Future[Appended]]]:
+        self._waiting = [one for one in self._waiting if not one[1].done()]  # cancelled, or out of time
         events = taken = 0
         for append, _ in self._waiting:
             events += len(append.event_ids)

@@ -3,16 +3,17 @@ stream (report: Checkpoints). A checkpoint equals the fold of all events up to i
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Literal, cast
 from uuid import UUID
 
-from session_continuity.domain.errors import Conflict, NotFound, OperationConflict
+from session_continuity.domain.errors import Conflict, Fenced, NotFound, OperationConflict
 from session_continuity.domain.event_store import Event
 from session_continuity.domain.identity import check_instance_id, event_id, operation_id
-from session_continuity.domain.operation import Operation, Statement, Steps
+from session_continuity.domain.operation import Contended, Operation, Statement, Steps
 from session_continuity.domain.payload import check_text, encode_object
 from session_continuity.domain.session_registry import (
     INHERITING,
@@ -39,6 +40,7 @@ CheckpointType = Literal["manual", "automatic"]
 CHECKPOINT_TYPES = ("manual", "automatic")
 
 _PAGE = 1_000
+_OPTIMISTIC_TRIES = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -209,18 +211,39 @@ def take_checkpoint(
         "event_data": encode_object("event_data", described),
         "checkpoint_type": checkpoint_type,
         "context_window_percent": context_window_percent,
-        "metadata": encode_object("metadata", {**(metadata or {}), **({"reason": reason} if reason else {})}),
+        "metadata": encode_object("metadata", _with_reason(metadata, reason)),
         "timestamp": timestamp,
         "schema_version": SCHEMA_VERSION,
     }
-    return Operation("take_checkpoint", lambda: _take(instance_id, parameters, described, base))
+    return Operation(
+        "take_checkpoint",
+        lambda: _take(instance_id, parameters, described, base),
+        locked=lambda: _take(instance_id, parameters, described, None, locked=True),
+    )
+
+
+def _with_reason(metadata: Mapping[str, Any] | None, reason: str | None) -> Any:
+    given = metadata or {}
+    if reason is None or not isinstance(given, dict):
+        return given  # what is no object is refused with its code
+    return {**given, "reason": reason}
 
 
 def _take(
-    instance_id: str, parameters: dict[str, Any], described: dict[str, Any], base: Checkpoint | None
+    instance_id: str,
+    parameters: dict[str, Any],
+    described: dict[str, Any],
+    base: Checkpoint | None,
+    *,
+    locked: bool = False,
 ) -> Steps[Checkpoint]:
-    """Read the state, then write under the condition that nothing was appended since; else read again."""
-    while True:
+    """Read the state, then write under the condition that nothing was appended since; else read again. Many
+    writers could go on being faster for ever: then it is done under the lock of the session's row."""
+    if locked:
+        yield Statement("lock_session", {"instance_id": instance_id})
+        if (yield Statement("find_event", {"event_ids": [parameters["event_id"]]})):
+            return (yield from _taken_before(instance_id, parameters, described))
+    for _ in range(1 if locked else _OPTIMISTIC_TRIES):
         if base is not None and base.instance_id == instance_id and base.state_hash is not None:
             state = cast("WorkState", dict(base.work_state))
             base = None
@@ -239,22 +262,33 @@ def _take(
                     "state_hash": state_hash(encoded),
                 },
             )
-        except Conflict:
-            return (yield from _taken_before(instance_id, parameters, described))
+        except Conflict as refused:
+            if locked:
+                raise
+            return (yield from _taken_before(instance_id, parameters, described, refused))
         if rows:
             return checkpoint_from_row((*rows[0][:5], cast("dict[str, Any]", state), *rows[0][5:]))
         stored = yield Statement("find_event", {"event_ids": [parameters["event_id"]]})
         if stored:
             return (yield from _taken_before(instance_id, parameters, described))
         yield from explain_refusal(instance_id)
+    raise Contended
 
 
-def _taken_before(instance_id: str, parameters: dict[str, Any], described: dict[str, Any]) -> Steps[Checkpoint]:
+def _taken_before(
+    instance_id: str, parameters: dict[str, Any], described: dict[str, Any], refused: Conflict | None = None
+) -> Steps[Checkpoint]:
     rows = yield Statement("get_checkpoint", {"checkpoint_id": parameters["event_id"]})
     if rows:
         checkpoint = checkpoint_from_row(rows[0])
-        if checkpoint.instance_id == instance_id and checkpoint.checkpoint_type == described["checkpoint_type"]:
+        if (checkpoint.instance_id, checkpoint.checkpoint_type, checkpoint.metadata) == (
+            instance_id,
+            described["checkpoint_type"],
+            json.loads(parameters["metadata"]),
+        ):
             return checkpoint
+    elif isinstance(refused, Fenced):
+        raise refused
     raise OperationConflict(
         f"operation {parameters['event_id']} was used before for something else; take a new id",
         operation_id=str(parameters["event_id"]),

@@ -73,10 +73,11 @@ def record_command(instance_id: str, command: NewCommand) -> Operation[Command]:
     """Record one command; recording it again with its outcome completes it. Raises NotFound, InvalidInput,
     OperationConflict when an outcome is already known and differs. A fenced copy's commands are kept as late."""
 
-    def steps() -> Steps[Command]:
-        return (yield from record_commands(instance_id, [command]).steps())[0]
+    one = record_commands(instance_id, [command])  # checked, and its id made, once for all attempts
 
-    record_commands(instance_id, [command])  # checks before anything is sent
+    def steps() -> Steps[Command]:
+        return (yield from one.steps())[0]
+
     return Operation("record_command", steps)
 
 
@@ -86,17 +87,27 @@ def record_commands(instance_id: str, commands: Sequence[NewCommand]) -> Operati
     if not 1 <= len(commands) <= 1_000:
         raise InvalidInput(f"1 to 1,000 commands are recorded at once, not {len(commands):,}", code="record_size")
     columns = [_checked(instance_id, command) for command in commands]
-    parameters = {"instance_id": instance_id} | {
-        f"{name}s": [column[name] for column in columns] for name in columns[0]
-    }
+    rounds = _rounds(columns)
 
     def steps() -> Steps[list[Command]]:
-        rows = yield Statement("record_commands", parameters)
-        if not rows:
-            raise not_found(instance_id)
-        recorded = {row[13]: Command._make(row) for row in rows}
+        recorded: dict[UUID, Command] = {}
+        for batch in rounds:
+            parameters = {f"{name}s": [column[name] for column in batch] for name in batch[0]}
+            rows = yield Statement("record_commands", {"instance_id": instance_id} | parameters)
+            if not rows:
+                yield from explain_absence(instance_id)
+            recorded.update({row[13]: Command._make(row) for row in rows})
         for column in columns:
-            command = recorded[column["operation_id"]]
+            command = recorded.get(column["operation_id"])
+            if command is None or (command.command_type, command.action) != (
+                column["command_type"],
+                column["action"],
+            ):
+                raise OperationConflict(
+                    f"operation {column['operation_id']} was used before for another command",
+                    operation_id=str(column["operation_id"]),
+                    instance_id=instance_id,
+                )
             if column["outcome"] is not None and command.outcome != column["outcome"]:
                 raise OperationConflict(
                     f"command {command.id} already ended in {command.outcome}, not {column['outcome']}",
@@ -105,7 +116,7 @@ def record_commands(instance_id: str, commands: Sequence[NewCommand]) -> Operati
                 )
         return [recorded[column["operation_id"]] for column in columns]
 
-    return Operation("record_commands", steps)
+    return Operation("record_commands", steps, atomic=len(rounds) > 1)
 
 
 def record_outcome(
@@ -214,6 +225,27 @@ def search_commands(
         return [Command._make(row) for row in rows]
 
     return Operation("search_commands", steps)
+
+
+def _rounds(columns: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
+    """The commands in their order, parted so that no statement holds the same command twice (an intent and
+    its outcome, drained together)."""
+    rounds: list[list[dict[str, Any]]] = []
+    seen: dict[UUID, int] = {}
+    for column in columns:
+        at = seen.get(column["operation_id"], -1) + 1
+        seen[column["operation_id"]] = at
+        if at == len(rounds):
+            rounds.append([])
+        rounds[at].append(column)
+    return rounds
+
+
+def explain_absence(instance_id: str) -> Steps[None]:
+    """Nothing was recorded: raises NotFound unless the session is there."""
+    found = yield Statement("get_session", {"instance_id": instance_id})
+    if not found:
+        raise not_found(instance_id)
 
 
 def _checked(instance_id: str, command: NewCommand) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from uuid import UUID
 
 from session_continuity.domain.errors import (
     Conflict,
+    Fenced,
     InvalidInput,
     OperationConflict,
     SequenceConflict,
@@ -146,13 +147,16 @@ def prepare_append(
     if each_once and (operation is not None or not all(event.operation is not None for event in events)):
         raise InvalidInput("give an operation id to the append or to each of its events", code="operation_mixed")
     whole = operation_id(instance_id, operation)
+    event_ids = [
+        operation_id(instance_id, event.operation) if each_once else event_id(whole, part)
+        for part, event in enumerate(events)
+    ]
+    if each_once and len(set(event_ids)) < len(event_ids):
+        raise InvalidInput("two events of the append have the same operation id", code="operation_twice")
     return PreparedAppend(
         instance_id,
         whole,
-        [
-            operation_id(instance_id, event.operation) if each_once else event_id(whole, part)
-            for part, event in enumerate(events)
-        ],
+        event_ids,
         [check_event_type(event.event_type) for event in events],
         [encode_object("event_data", event.event_data) for event in events],
         [encode_object("metadata", event.metadata) if event.metadata else "{}" for event in events],
@@ -228,8 +232,8 @@ def append_prepared(append: PreparedAppend) -> Operation[Appended]:
 def _append(append: PreparedAppend) -> Steps[Appended]:
     try:
         rows = yield _append_statement(append)
-    except Conflict:
-        return (yield from _answer_again(append))
+    except Conflict as refused:
+        return (yield from _answer_again(append, refused))
     if rows:
         return Appended(append.instance_id, tuple(row[0] for row in rows), append.operation_id)
     # Nothing was written. An operation that was acknowledged before the takeover still gets its first answer.
@@ -282,11 +286,13 @@ def _columns(append: PreparedAppend) -> dict[str, Any]:
     }
 
 
-def _answer_again(append: PreparedAppend) -> Steps[Appended]:
+def _answer_again(append: PreparedAppend, refused: Conflict | None = None) -> Steps[Appended]:
     """Some of the ids are stored: a retry gets the first answer, another body under the same id is refused,
     and events with ids of their own are appended where they are missing."""
     rows = yield Statement("compare_events", {"instance_id": append.instance_id, **_columns(append)})
     found = {part: (sequence_num, same) for part, sequence_num, same in rows}
+    if not found and isinstance(refused, Fenced):
+        raise refused  # by the trigger
     if not found:
         raise SequenceConflict(
             f"{append.instance_id} holds an event under the next sequence number that was not written through the"

@@ -25,6 +25,10 @@ class Statement(NamedTuple):
 Steps: TypeAlias = Generator[Statement, Rows, T]
 
 
+class Contended(Exception):
+    """Raised by steps that others were faster than again and again; the runner then takes `locked`."""
+
+
 @dataclass(frozen=True, slots=True)
 class Operation(Generic[T]):
     """One call of the product. `steps` can be started again, so a lost connection is answered by a retry:
@@ -33,3 +37,8 @@ class Operation(Generic[T]):
     name: str
     steps: Callable[[], Steps[T]]
     atomic: bool = False
+    locked: Callable[[], Steps[T]] | None = None
+    """The steps to take in one transaction when `steps` raised Contended."""
+
+    def under_lock(self) -> Operation[T]:
+        return Operation(self.name, self.locked or self.steps, atomic=True)

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any, Literal
 from uuid import UUID
 
-from session_continuity.domain.errors import Conflict, Fenced, InvalidInput, NotFound
+from session_continuity.domain.errors import Conflict, Fenced, InvalidInput, NotFound, OperationConflict
 from session_continuity.domain.identity import check_instance_id, new_instance_id, operation_id
 from session_continuity.domain.operation import Operation, Rows, Statement, Steps
 from session_continuity.domain.payload import check_text, encode_object
@@ -105,7 +105,7 @@ def register_session(
             check_text(name, value, 4_096)
     if origin.relation is not None:
         check_choice("relation", origin.relation, RELATIONS)
-    event = operation_id(chosen, operation)
+    event = operation_id(chosen if instance_id else f"{project} {instance_type}", operation)
     described = {
         "project": project,
         "instance_type": instance_type,
@@ -142,12 +142,17 @@ def register_session(
             rows = yield Statement("register_session", parameters)
         except Conflict:
             registered = yield Statement("find_event", {"event_ids": [event]})
-            if not registered or registered[0][1] != chosen:
+            if not registered or registered[0][2] != 1 or (instance_id and registered[0][1] != chosen):
                 raise Conflict(
                     f"instance id {chosen} is taken; leave it out to get a new one", code="instance_id_taken"
                 ) from None
-            rows = yield Statement("get_session", {"instance_id": chosen})
-        return session_from_row(rows[0])
+            rows = yield Statement("get_session", {"instance_id": registered[0][1]})
+        session = session_from_row(rows[0])
+        if (session.project, session.instance_type) != (project, instance_type):
+            raise OperationConflict(
+                f"the operation id was used before for {session.instance_id}", instance_id=session.instance_id
+            )
+        return session
 
     return Operation("register_session", steps)
 
@@ -213,7 +218,11 @@ def close_session(
     def steps() -> Steps[Session]:
         rows = yield Statement("close_session", parameters)
         if not rows:
-            rows = yield from explain_refusal(instance_id)
+            closed = yield Statement("find_event", {"event_ids": [parameters["event_id"]]})
+            if closed and closed[0][1] == instance_id:  # acknowledged before a takeover
+                rows = yield Statement("get_session", {"instance_id": instance_id})
+            else:
+                rows = yield from explain_refusal(instance_id)
         return session_from_row(rows[0])
 
     return Operation("close_session", steps)

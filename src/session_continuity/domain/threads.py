@@ -140,16 +140,17 @@ def _continue(
         check_instance_id(successor_id)
     first_event = operation_id(instance_id, operation)
     origin = origin or Origin()
+    encoded = encode_object("metadata", metadata or {})
 
     def steps() -> Steps[Continued]:
         rows = yield Statement("lock_session", {"instance_id": instance_id})
         before = yield Statement("find_event", {"event_ids": [first_event]})
         if before:
-            return (yield from _continued_before(continuation, instance_id, before[0][1]))
+            return (yield from _continued_before(continuation, until, instance_id, successor_id, before[0]))
         predecessor = _owner(rows, instance_id, continuation)
         recovery = yield from _recovered(predecessor, continuation, until)
         parameters = _successor_parameters(
-            predecessor, recovery, continuation, successor_id, origin, dict(metadata or {}), first_event
+            predecessor, recovery, continuation, successor_id, origin, encoded, first_event
         )
         try:
             rows = yield Statement("continue_session", parameters)
@@ -199,7 +200,7 @@ def _successor_parameters(
     continuation: Continuation,
     successor_id: str | None,
     origin: Origin,
-    metadata: dict[str, Any],
+    metadata: str,
     first_event: UUID,
 ) -> dict[str, Any]:
     successor = successor_id or new_instance_id(predecessor.project, predecessor.instance_type)
@@ -241,7 +242,7 @@ def _successor_parameters(
         "cwd": cwd,
         "git_branch": branch,
         "git_head": head,
-        "metadata": encode_object("metadata", metadata),
+        "metadata": metadata,
         "count": len(events),
         "event_ids": [event_id(first_event, part) for part in range(len(events))],
         "event_types": [kind for kind, _ in events],
@@ -274,12 +275,35 @@ def _continued(
     )
 
 
-def _continued_before(continuation: Continuation, instance_id: str, successor_id: str) -> Steps[Continued]:
+def _continued_before(
+    continuation: Continuation,
+    until: int | None,
+    instance_id: str,
+    successor_id: str | None,
+    first: tuple[Any, ...],
+) -> Steps[Continued]:
     """The first answer again, for a retry of the same operation."""
-    rows = yield Statement("get_session", {"instance_id": successor_id})
+    _, stored_as, sequence_num = first
+    rows = yield Statement("get_session", {"instance_id": stored_as})
     successor = session_from_row(rows[0])
-    if successor.parent_instance_id != instance_id:
-        raise OperationConflict(f"the operation id was used before for {successor_id}", instance_id=successor_id)
+    rows = yield Statement(
+        "read_events",
+        {
+            "instance_id": stored_as,
+            "after": 0,
+            "until": 1,
+            "as_of": None,
+            "event_type": "instance_resumed",
+            "limit": 1,
+        },
+    )
+    resumed: dict[str, Any] = rows[0][4] if rows and sequence_num == 1 else {}
+    if (
+        (resumed.get("continuation"), resumed.get("from_instance_id")) != (continuation, instance_id)
+        or until not in (None, successor.parent_sequence_num)
+        or successor_id not in (None, successor.instance_id)
+    ):
+        raise OperationConflict(f"the operation id was used before for {stored_as}", instance_id=stored_as)
     rows = yield Statement("get_session", {"instance_id": instance_id})
     recovery = yield from recover_steps(instance_id, successor.parent_sequence_num)
     return (yield from _continued(continuation, session_from_row(rows[0]), successor, recovery))

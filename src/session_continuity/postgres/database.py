@@ -9,11 +9,14 @@ statement_timeout does not help against a server that is stopped.
 from __future__ import annotations
 
 import asyncio
+import json
+import math
 import threading
 import time
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import asynccontextmanager, contextmanager, suppress
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar, cast
 
@@ -29,7 +32,7 @@ from session_continuity.domain.errors import (
     SessionContinuityError,
     Unavailable,
 )
-from session_continuity.domain.operation import Operation, Rows, Statement, Steps
+from session_continuity.domain.operation import Contended, Operation, Rows, Statement, Steps
 from session_continuity.postgres.failures import deadline_exceeded, translate
 from session_continuity.postgres.statements import statement
 
@@ -59,10 +62,33 @@ class Limits:
     role: str | None = None
 
 
+_connecting_until: ContextVar[float] = ContextVar("connecting_until", default=math.inf)
+
+
+def _bound(connecting: Generator[Any, Any, Any]) -> Generator[Any, Any, Any]:
+    """The steps of connecting, ended at the deadline: connect_timeout has whole seconds, two at least, and counts
+    anew for each host."""
+    until = _connecting_until.get()
+    try:
+        asked = next(connecting)
+        while True:
+            ready = yield asked
+            if time.monotonic() >= until:
+                connecting.close()
+                raise psycopg.errors.ConnectionTimeout("connection timeout expired")
+            asked = connecting.send(ready)
+    except StopIteration as done:
+        return done.value
+
+
 class _BoundConnection(Connection[tuple[Any, ...]]):
     """Waits no longer than until `until` (monotonic seconds)."""
 
     until: float = 0.0
+
+    @classmethod
+    def _connect_gen(cls, conninfo: str = "") -> Generator[Any, Any, Any]:
+        return _bound(super()._connect_gen(conninfo))
 
     def wait(self, gen: PQGen, interval: float = 0.1, timeout: float | None = None) -> Any:  # noqa: ARG002
         return super().wait(gen, interval, max(0.001, self.until - time.monotonic()))
@@ -70,6 +96,10 @@ class _BoundConnection(Connection[tuple[Any, ...]]):
 
 class _BoundAsyncConnection(AsyncConnection[tuple[Any, ...]]):
     until: float = 0.0
+
+    @classmethod
+    def _connect_gen(cls, conninfo: str = "") -> Generator[Any, Any, Any]:
+        return _bound(super()._connect_gen(conninfo))
 
     async def wait(self, gen: PQGen, interval: float = 0.1, timeout: float | None = None) -> Any:  # noqa: ARG002
         return await super().wait(gen, interval, max(0.001, self.until - time.monotonic()))
@@ -80,6 +110,7 @@ def _connect_options(conninfo: str, limits: Limits, remaining: float) -> dict[st
         given = conninfo_to_dict(conninfo)
     except psycopg.ProgrammingError as error:
         raise InvalidInput(f"the DSN can't be read: {str(error).strip()}", code="dsn") from None
+    _connecting_until.set(time.monotonic() + remaining)
     options: dict[str, Any] = {
         "autocommit": True,
         "prepare_threshold": 5 if limits.prepared else None,
@@ -103,13 +134,13 @@ def _failure(error: psycopg.Error, limits: Limits, until: float) -> SessionConti
 @contextmanager
 def connect(conninfo: str, timeout: float = 30.0) -> Generator[Connection[tuple[Any, ...]]]:
     """A connection of its own for set-up work, its waits bounded by `timeout` seconds. Raises Unavailable."""
-    limits = Limits(deadline=timeout)
+    limits, until = Limits(deadline=timeout), time.monotonic() + timeout
     try:
         with _BoundConnection.connect(conninfo, **_connect_options(conninfo, limits, timeout)) as connection:
-            connection.until = time.monotonic() + timeout
+            connection.until = until
             yield connection
     except psycopg.Error as error:
-        raise translate(error) from None
+        raise _failure(error, limits, until) from None
 
 
 class _Retries:
@@ -123,7 +154,8 @@ class _Retries:
     def pause_after(self, error: Unavailable) -> float:
         """Seconds to wait before the next attempt; raises the error when there is none."""
         pause, self._pause = self._pause, min(_LONGEST_PAUSE, self._pause * 2)
-        if isinstance(error, DeadlineExceeded) or not self._worth_waiting():
+        starting = error.stable_code == "starting"  # or recovering: it will answer soon
+        if isinstance(error, DeadlineExceeded) or not (starting or self._worth_waiting()):
             raise error
         if time.monotonic() + pause >= self._until:
             raise DeadlineExceeded(
@@ -155,6 +187,9 @@ class Database:
                     else:
                         result = self._drive(connection, operation.steps(), until)
                     return result
+            except Contended:
+                operation = operation.under_lock()
+                continue
             except psycopg.Error as error:
                 failed = _failure(error, self._limits, until)
                 if not isinstance(failed, Unavailable):
@@ -163,7 +198,7 @@ class Database:
                 failed = error
             time.sleep(retries.pause_after(failed))
             self._drop_idle()
-            self._server.revive(max(1.0, until - time.monotonic()))
+            self._server.revive(max(0.05, until - time.monotonic()))
 
     def close(self) -> None:
         """Close idle connections; connections in use are closed when they come back."""
@@ -213,11 +248,11 @@ class Database:
             self._free.release()
 
     def _connect(self, until: float) -> _BoundConnection:
-        conninfo = self._server.conninfo(max(1.0, until - time.monotonic()))
+        conninfo = self._server.conninfo(max(0.05, until - time.monotonic()))
         options = _connect_options(conninfo, self._limits, until - time.monotonic())
         connection = _BoundConnection.connect(conninfo, **options)
         connection.until = until
-        set_json_loads(orjson.loads, connection)
+        set_json_loads(_loads, connection)
         if self._limits.role:
             connection.execute(_set_role(self._limits.role))
         self._answered = True
@@ -247,6 +282,9 @@ class AsyncDatabase:
                     else:
                         result = await self._drive(connection, operation.steps(), until)
                     return result
+            except Contended:
+                operation = operation.under_lock()
+                continue
             except psycopg.Error as error:
                 failed = _failure(error, self._limits, until)
                 if not isinstance(failed, Unavailable):
@@ -255,7 +293,7 @@ class AsyncDatabase:
                 failed = error
             await asyncio.sleep(retries.pause_after(failed))
             await self._drop_idle()
-            await asyncio.to_thread(self._server.revive, max(1.0, until - time.monotonic()))
+            await asyncio.to_thread(self._server.revive, max(0.05, until - time.monotonic()))
 
     async def close(self) -> None:
         """Close idle connections; connections in use are closed when they come back."""
@@ -307,15 +345,27 @@ class AsyncDatabase:
             self._free.release()
 
     async def _connect(self, until: float) -> _BoundAsyncConnection:
-        conninfo = await asyncio.to_thread(self._server.conninfo, max(1.0, until - time.monotonic()))
+        conninfo = await asyncio.to_thread(self._server.conninfo, max(0.05, until - time.monotonic()))
         options = _connect_options(conninfo, self._limits, until - time.monotonic())
         connection = await _BoundAsyncConnection.connect(conninfo, **options)
         connection.until = until
-        set_json_loads(orjson.loads, connection)
+        set_json_loads(_loads, connection)
         if self._limits.role:
             await connection.execute(_set_role(self._limits.role))
         self._answered = True
         return connection
+
+
+def _loads(text: str | bytes) -> Any:
+    """A stored JSON value. What plain SQL stored may be beyond every reader (numbers beyond every double, nesting
+    beyond 1,024): such a value must not keep the rows around it from being read, and says what it is."""
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError:
+        try:
+            return json.loads(text)
+        except (RecursionError, ValueError):
+            return {"unreadable_json_bytes": len(text)}
 
 
 def _prepared(asked: Statement) -> tuple[Any, Any]:

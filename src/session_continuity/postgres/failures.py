@@ -82,7 +82,7 @@ def translate(error: psycopg.Error) -> SessionContinuityError:
         case psycopg.DataError():
             return InvalidInput(message, code="invalid_value")
         case psycopg.OperationalError():
-            return Unavailable(message)
+            return Unavailable(message, code="starting" if "the database system is" in message else None)
         case _:
             return SessionContinuityError(message, code="database_error", sqlstate=error.sqlstate)
 

@@ -32,6 +32,7 @@ ON CONFLICT (operation_id) DO UPDATE SET
     execution_time_ms = coalesce(c.execution_time_ms, EXCLUDED.execution_time_ms),
     late = c.late OR (EXCLUDED.late AND EXCLUDED.outcome IS NOT NULL AND (c.outcome IS NULL OR c.outcome = 'unknown')),
     outcome = CASE WHEN c.outcome IS NULL OR c.outcome = 'unknown' THEN coalesce(EXCLUDED.outcome, c.outcome) ELSE c.outcome END
+WHERE c.instance_id = EXCLUDED.instance_id AND c.command_type = EXCLUDED.command_type AND c.action = EXCLUDED.action
 RETURNING {command_columns};
 
 -- name: record_outcome
