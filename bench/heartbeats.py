@@ -180,7 +180,7 @@ def stale_sweep(bench: Bench, sessions: int) -> None:
             small_time = _median_time(
                 lambda: client.find_sessions(status="active", silent_for=SILENT_FOR, limit=10_000)
             )
-        uses_index = "Index Cond: (heartbeat_bucket" in plan and "Seq Scan" not in plan
+        uses_index = "supervisor_sessions_active_heartbeat" in plan and "Seq Scan" not in plan
         bench.check(f"stale sweep, {sessions:,} sessions: plan", uses_index, "index, no sequential scan")
         times = {"few": [few], "many": [many], "a tenth of the sessions": [small_time]}
         bench.compare(

@@ -177,13 +177,19 @@ def prepare_event(
     expected_sequence: int | None = None,
 ) -> PreparedAppend:
     """prepare_append for one event."""
-    event = NewEvent(
-        event_type=event_type,
-        event_data=event_data if event_data is not None else {},
-        metadata=metadata or {},
-        timestamp=timestamp,
+    check_instance_id(instance_id)
+    whole = operation_id(instance_id, operation)
+    return PreparedAppend(
+        instance_id,
+        whole,
+        [whole],
+        [check_event_type(event_type)],
+        [encode_object("event_data", event_data if event_data is not None else {})],
+        [encode_object("metadata", metadata) if metadata else "{}"],
+        [check_time("timestamp", timestamp)],
+        each_once=False,
+        expected_sequence=expected_sequence,
     )
-    return prepare_append(instance_id, [event], operation=operation, expected_sequence=expected_sequence)
 
 
 def append_event(
@@ -281,9 +287,14 @@ def _columns(append: PreparedAppend) -> dict[str, Any]:
         "event_ids": append.event_ids,
         "event_types": append.event_types,
         "event_data": append.event_data,
-        "metadata": append.metadata,
-        "timestamps": append.timestamps,
+        "metadata": _unless_all(append.metadata, "{}"),
+        "timestamps": _unless_all(append.timestamps, None),
     }
+
+
+def _unless_all(column: list[Any], usual: Any) -> list[Any] | None:
+    """The column, or None where every entry is the usual one: it need not be sent and read for each event."""
+    return None if column.count(usual) == len(column) else column
 
 
 def _answer_again(append: PreparedAppend, refused: Conflict | None = None) -> Steps[Appended]:
@@ -426,4 +437,7 @@ def _columns_of_many(appends: Sequence[PreparedAppend]) -> dict[str, Any]:
     }
     for name in ("event_ids", "event_types", "event_data", "metadata", "timestamps"):
         columns[name] = [value for append in appends for value in getattr(append, name)]
-    return columns
+    return columns | {
+        "metadata": _unless_all(columns["metadata"], "{}"),
+        "timestamps": _unless_all(columns["timestamps"], None),
+    }

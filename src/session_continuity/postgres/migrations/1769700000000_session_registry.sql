@@ -21,8 +21,8 @@ CREATE TABLE supervisor_sessions (
     CONSTRAINT supervisor_sessions_instance_id_format
         CHECK (instance_id ~ '^[a-z0-9][a-z0-9-]*-(PS|MS)-[a-z0-9]{6}$'),
     CONSTRAINT supervisor_sessions_context_percent_range CHECK (context_percent BETWEEN 0 AND 100),
-    CONSTRAINT supervisor_sessions_instance_type_enum CHECK (instance_type IN ('PS', 'MS')),
-    CONSTRAINT supervisor_sessions_status_enum CHECK (status IN ('active', 'stale', 'closed'))
+    CONSTRAINT supervisor_sessions_instance_type_enum CHECK (instance_type = ANY ('{PS,MS}'::text[])),
+    CONSTRAINT supervisor_sessions_status_enum CHECK (status = ANY ('{active,stale,closed}'::text[]))
 ) WITH (fillfactor = 50);
 
 CREATE INDEX supervisor_sessions_project_heartbeat

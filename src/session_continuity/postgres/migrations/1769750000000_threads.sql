@@ -27,8 +27,8 @@ ALTER TABLE supervisor_sessions
     ADD COLUMN metadata jsonb NOT NULL DEFAULT '{}',
     ADD COLUMN legal_hold boolean NOT NULL DEFAULT false,
     ADD CONSTRAINT supervisor_sessions_thread_epoch_key UNIQUE (thread_id, owner_epoch),
-    ADD CONSTRAINT supervisor_sessions_relation_enum CHECK (relation IN (
-        'spawned', 'resumed_from', 'forked_from', 'handed_off_to', 'imported_from'
+    ADD CONSTRAINT supervisor_sessions_relation_enum CHECK (relation = ANY (
+        '{spawned,resumed_from,forked_from,handed_off_to,imported_from}'::text[]
     )),
     ADD CONSTRAINT supervisor_sessions_heartbeat_interval_range CHECK (heartbeat_interval_seconds > 0);
 UPDATE supervisor_sessions s SET last_sequence_num = e.last_sequence_num
@@ -121,15 +121,18 @@ CREATE TRIGGER admit_plain_command BEFORE INSERT ON command_log
 
 CREATE OR REPLACE FUNCTION refuse_fenced_heartbeat() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    PERFORM public.refuse_fenced(OLD.instance_id);
-    RETURN NEW;
+    RAISE EXCEPTION 'instance % was taken over by %', OLD.instance_id, OLD.superseded_by
+        USING ERRCODE = 'raise_exception', CONSTRAINT = 'supervisor_sessions_fence',
+              HINT = 'Stop writing as this instance.';
 END $$;
-CREATE TRIGGER refuse_fenced_heartbeat BEFORE UPDATE ON supervisor_sessions
+-- After and of these columns: a row trigger before an update locks the row once more and computes its bucket
+-- anew, for each append.
+CREATE TRIGGER refuse_fenced_heartbeat
+    AFTER UPDATE OF last_heartbeat, context_percent, current_epic, superseded_by ON supervisor_sessions
     FOR EACH ROW WHEN (OLD.superseded_by IS NOT NULL AND (
         NEW.last_heartbeat IS DISTINCT FROM OLD.last_heartbeat
         OR NEW.context_percent IS DISTINCT FROM OLD.context_percent
         OR NEW.current_epic IS DISTINCT FROM OLD.current_epic
-        OR NEW.last_sequence_num IS DISTINCT FROM OLD.last_sequence_num
         OR NEW.superseded_by IS DISTINCT FROM OLD.superseded_by
     )) EXECUTE FUNCTION refuse_fenced_heartbeat();
 

@@ -44,8 +44,8 @@ FROM base
 UNION ALL
 (SELECT 'event', e.event_id, e.instance_id, e.event_type, e.sequence_num, e.event_data, NULL, e.timestamp,
     e.created_at, e.owner_epoch
-FROM base, event_store e
-WHERE e.instance_id = %(instance_id)s AND e.sequence_num > base.sequence_num
+FROM event_store e
+WHERE e.instance_id = %(instance_id)s AND e.sequence_num > (SELECT base.sequence_num FROM base)
     AND e.sequence_num <= coalesce(%(until)s::bigint, 9223372036854775807)
 ORDER BY e.sequence_num
 LIMIT %(page)s);

@@ -26,7 +26,8 @@ WITH head AS (
 INSERT INTO event_store (
     event_id, instance_id, event_type, sequence_num, event_data, metadata, timestamp, created_at, owner_epoch
 )
-SELECT e.event_id, %(instance_id)s, e.event_type, head.base + e.part, e.event_data::jsonb, e.metadata::jsonb,
+SELECT e.event_id, %(instance_id)s, e.event_type, head.base + e.part, e.event_data::jsonb,
+    coalesce(e.metadata::jsonb, '{}'),
     coalesce(e.happened_at, now()), coalesce(e.happened_at, now()), head.owner_epoch
 FROM head, unnest(
     %(event_ids)b::uuid[], %(event_types)b::text[], %(event_data)b::text[], %(metadata)b::text[],
@@ -56,7 +57,8 @@ WITH given AS MATERIALIZED (
 INSERT INTO event_store (
     event_id, instance_id, event_type, sequence_num, event_data, metadata, timestamp, created_at, owner_epoch
 )
-SELECT g.event_id, g.instance_id, g.event_type, head.base + g.place, g.event_data::jsonb, g.metadata::jsonb,
+SELECT g.event_id, g.instance_id, g.event_type, head.base + g.place, g.event_data::jsonb,
+    coalesce(g.metadata::jsonb, '{}'),
     coalesce(g.happened_at, now()), coalesce(g.happened_at, now()), head.owner_epoch
 FROM given g JOIN head USING (instance_id)
 ORDER BY g.part
@@ -70,7 +72,7 @@ SELECT event_id, instance_id, sequence_num FROM event_store WHERE event_id = ANY
 -- Which of the events are stored already, by their place in the call from 0, and whether with the same body.
 SELECT g.part - 1, e.sequence_num,
     e.instance_id = %(instance_id)s AND e.event_type = g.event_type AND e.event_data = g.event_data::jsonb
-        AND e.metadata = g.metadata::jsonb
+        AND e.metadata = coalesce(g.metadata::jsonb, '{}')
 FROM unnest(
     %(event_ids)b::uuid[], %(event_types)b::text[], %(event_data)b::text[], %(metadata)b::text[],
     %(timestamps)b::timestamptz[]
