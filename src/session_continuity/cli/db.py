@@ -155,8 +155,12 @@ def _show_verification(found: Verification) -> None:
     for each in found.migrations:
         add("migration", each.name, each.state == "applied", None if each.state == "applied" else each.state)
     for each in found.tables:
-        rows_word = f"{'about ' if each.estimated else ''}{each.rows:,} rows, {each.indexes} indexes"
-        add("table", each.table, each.passed, rows_word if each.exists else "is missing")
+        keys = f"{each.foreign_keys} foreign keys" if each.foreign_keys else f"referenced by {each.referenced_by}"
+        measured = (
+            f"{each.size_bytes / 1024:,.0f} kB, {'about ' if each.estimated else ''}{each.rows:,} rows,"
+            f" {each.indexes} indexes, {keys}"
+        )
+        add("table", each.table, each.passed, measured if each.exists else "is missing")
     for each in found.access_paths:
         served = ", ".join(each.indexes)
         add("access path", f"{each.table} {each.columns}", each.passed, each.problem or served)

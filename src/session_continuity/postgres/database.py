@@ -201,7 +201,8 @@ class Database:
                     if not operation.atomic:
                         return self._drive(connection, operation.steps(), until)
                     with connection.transaction():
-                        return self._drive(connection, operation.steps(), until)
+                        result = self._drive(connection, operation.steps(), until)
+                    return result
                 finally:
                     self._give_back(connection)
             except Contended:
@@ -300,7 +301,8 @@ class AsyncDatabase:
                     if not operation.atomic:
                         return await self._drive(connection, operation.steps(), until)
                     async with connection.transaction():
-                        return await self._drive(connection, operation.steps(), until)
+                        result = await self._drive(connection, operation.steps(), until)
+                    return result
                 finally:
                     await self._give_back(connection)
             except Contended:

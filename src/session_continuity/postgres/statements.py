@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from functools import cache
 from importlib import resources
+from typing import LiteralString, cast
 
 _HEAD = re.compile(r"^-- (name|fragment): (\w+)\n", re.MULTILINE)
 
@@ -38,6 +39,6 @@ def statements() -> dict[str, str]:
     return found
 
 
-def statement(name: str) -> str:
+def statement(name: str) -> LiteralString:
     """The SQL of one statement. Raises KeyError when there is none by that name."""
-    return statements()[name]
+    return cast("LiteralString", statements()[name])
