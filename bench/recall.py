@@ -24,7 +24,9 @@ from session_continuity.briefing import brief_continuation
 from session_continuity.capture import facts
 from session_continuity.capture.recorder import READERS, import_transcript
 from session_continuity.capture.transcripts import detect, open_lines
+from session_continuity.deployment import Deployment
 from session_continuity.domain.text import printable
+from session_continuity.settings import load_settings
 
 CUTS = (0.2, 0.4, 0.6, 0.8, 1.0)
 KINDS = ("last prompt", "open plan item", "file touched", "failing command", "last commit", "in flight")
@@ -158,10 +160,6 @@ def main() -> int:
                         if not named:
                             print(f"missed in {path.name}: {kind}: {what!r}", file=sys.stderr)
             print("| **all** | " + " | ".join(share(total[kind]) for kind in KINDS) + " |")
-    from session_continuity.deployment import Deployment
-
-    from session_continuity.settings import load_settings
-
     Deployment(load_settings(home=home)).stop()
     return 0
 
