@@ -28,7 +28,7 @@ class Settings:
     home: data folder of everything local. dsn: a PostgreSQL 15 or newer; without it the embedded server.
     deadline_seconds: every call ends within it. connections: most connections of one client.
     prepared_statements: off behind a PgBouncer in transaction mode. context_threshold_percent: a checkpoint is
-    taken when the context window crosses it. stale_after_minutes: silence after which a session counts as stale.
+    taken when the context window crosses it.
     brief_tokens: budget of a brief. postgres_binaries: bin folder for the embedded server.
     """
 
@@ -38,7 +38,6 @@ class Settings:
     connections: int = 16
     prepared_statements: bool = True
     context_threshold_percent: int = 80
-    stale_after_minutes: int = 30
     brief_tokens: int = 2_000
     postgres_binaries: Path | None = None
     sources: Mapping[str, str]
@@ -49,7 +48,6 @@ _RANGES = {
     "deadline_seconds": (0.1, 3_600),
     "connections": (1, 1_000),
     "context_threshold_percent": (1, 100),
-    "stale_after_minutes": (1, 100_000),
     "brief_tokens": (300, 1_000_000),
 }
 _NAMES = tuple(field.name for field in fields(Settings) if field.name != "sources")

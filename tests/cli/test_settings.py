@@ -15,11 +15,11 @@ def test_each_value_says_where_it_comes_from(
     offline: Continuity, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     home.mkdir()
-    (home / "settings.toml").write_text("stale_after_minutes = 5\n")
+    (home / "settings.toml").write_text("connections = 5\n")
     shown = offline("settings", "show", "--dsn", "host=db password=s3cret", "--json").document
     assert shown["dsn"] == {"value": "host=db password=****", "source": "option"}
     assert shown["home"] == {"value": str(home), "source": "CONTINUITY_HOME"}
-    assert shown["stale_after_minutes"] == {"value": 5, "source": str(home / "settings.toml")}
+    assert shown["connections"] == {"value": 5, "source": str(home / "settings.toml")}
     assert shown["brief_tokens"]["source"] == "default"
     monkeypatch.setenv("CONTINUITY_DSN", "postgresql://me:s3cret@db/x")
     table = offline("settings", "show").out

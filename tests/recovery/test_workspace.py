@@ -116,6 +116,28 @@ def test_nothing_that_the_repository_configures_is_run(repository: Path) -> None
     assert not witness.exists()
 
 
+@pytest.mark.parametrize("name", ["evil", "a=b", "with space"])
+def test_no_filter_of_the_repository_is_run(repository: Path, name: str) -> None:
+    witness = repository / "witness"
+    git(repository, "config", f"filter.{name}.clean", f"touch '{witness}'; cat")
+    git(repository, "config", f"filter.{name}.required", "true")
+    (repository / ".gitattributes").write_text(f"*.py filter={name}\n")
+    (repository / "a.py").write_text("2\n")
+    observed = observe_workspace(repository)
+    assert not witness.exists()
+    assert "a.py" in observed.dirty_files
+
+
+def test_no_missing_object_is_fetched(repository: Path) -> None:
+    witness = repository / "witness"
+    git(repository, "config", "remote.origin.url", str(repository))
+    git(repository, "config", "remote.origin.promisor", "true")
+    git(repository, "config", "remote.origin.uploadpack", f"touch '{witness}'; git-upload-pack")
+    git(repository, "config", "extensions.partialClone", "origin")
+    observe_workspace(repository, commits=["1234567890123456789012345678901234567890"])
+    assert not witness.exists()
+
+
 @pytest.mark.parametrize("hostile", ["--output=/tmp/x", "HEAD; touch x", "$(touch x)", "../../etc", "-"])
 def test_a_captured_commit_id_is_no_option_of_git(repository: Path, hostile: str) -> None:
     assert observe_workspace(repository, commits=[hostile]).commits == frozenset()

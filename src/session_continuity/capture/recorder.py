@@ -282,7 +282,8 @@ class Recorder:
             self._session = min(imported, key=lambda session: session.owner_epoch)
             self._before = self._session.last_sequence_num
             return
-        parents = self.client.find_sessions(harness_session_id=fact.parent_harness_session_id or "none")
+        parent_id = fact.parent_harness_session_id
+        parents = self.client.find_sessions(harness_session_id=storable_text(parent_id)) if parent_id else []
         parent = next((session for session in parents if session.harness == fact.harness), None)
         origin = Origin(
             parent_instance_id=parent.instance_id if parent else None,

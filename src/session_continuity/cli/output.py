@@ -36,7 +36,7 @@ def json_text(value: object, *, indented: bool = False) -> str:
     except TypeError:
         from session_continuity.domain.payload import storable
 
-        text = orjson.dumps(storable(value), default=_plain, option=option).decode()
+        text = orjson.dumps(storable(_deep(value)), default=_plain, option=option).decode()
     if not text.isascii() or "\x7f" in text:
         import json
 
@@ -44,6 +44,19 @@ def json_text(value: object, *, indented: bool = False) -> str:
             if character > "~" and printable(character) != character:
                 text = text.replace(character, json.dumps(character)[1:-1])
     return text.replace("\x7f", "\\u007f")
+
+
+def _deep(value: Any) -> Any:
+    """The value with its records as objects, before what JSON can't hold is mended."""
+    if hasattr(value, "as_json"):
+        return _deep(value.as_json())
+    if hasattr(value, "_asdict"):
+        return _deep(value._asdict())
+    if isinstance(value, dict):
+        return {name: _deep(item) for name, item in value.items()}  # pyright: ignore[reportUnknownVariableType]
+    if isinstance(value, list | tuple):
+        return [_deep(item) for item in value]  # pyright: ignore[reportUnknownVariableType]
+    return value
 
 
 def _plain(value: Any) -> Any:

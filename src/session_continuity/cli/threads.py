@@ -109,7 +109,8 @@ def _continue(
 
     client = call.client
     tokens = _checked_budget(call.settings.brief_tokens if budget is None else budget)
-    predecessor = _named(client, name, project, operation)
+    by_number = continuation == "fork" or sequence_num is not None
+    predecessor = _named(client, name, project, exactly=operation is not None or by_number)
     old = predecessor.instance_id
     if dry_run:
         continued = client.preview_continuation(old, continuation=continuation, until=sequence_num)
@@ -142,12 +143,12 @@ def _checked_budget(budget: int) -> int:
     return budget
 
 
-def _named(client: SessionContinuity, name: str, project: str | None, operation: str | None) -> Session:
-    """The session that is meant. With an operation id a full instance id means just this instance: a retry
-    must find the one that it continued the first time, not its successor."""
+def _named(client: SessionContinuity, name: str, project: str | None, *, exactly: bool) -> Session:
+    """The session that is meant. Where a sequence number or an operation id goes with it, a full instance id
+    means `exactly` this instance, not its successor, whose numbers are others."""
     from session_continuity.domain.identity import INSTANCE_ID
 
-    if operation is not None and INSTANCE_ID.fullmatch(name):
+    if exactly and INSTANCE_ID.fullmatch(name):
         return client.get_session(name)
     return client.find_resumable(name, project=project)
 

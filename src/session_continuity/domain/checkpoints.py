@@ -13,7 +13,7 @@ from uuid import UUID
 from session_continuity.domain.errors import Conflict, Fenced, NotFound, OperationConflict
 from session_continuity.domain.event_store import Event
 from session_continuity.domain.identity import check_instance_id, event_id, operation_id
-from session_continuity.domain.operation import Contended, Operation, Statement, Steps
+from session_continuity.domain.operation import Contended, Operation, Rows, Statement, Steps
 from session_continuity.domain.payload import check_text, encode_object
 from session_continuity.domain.session_registry import (
     INHERITING,
@@ -24,6 +24,7 @@ from session_continuity.domain.session_registry import (
     check_time,
     explain_refusal,
     not_found,
+    require_session,
     session_from_row,
 )
 from session_continuity.domain.work_state import (
@@ -149,7 +150,8 @@ def replay_steps(instance_id: str, until: int | None = None, as_of: datetime | N
 
 
 def _inherited(session: Session) -> Steps[tuple[Session, int | None] | None]:
-    if session.relation not in INHERITING or session.parent_instance_id is None:
+    # Only a continuation knows the number up to which it inherits; without it the parent's state is not ours.
+    if session.relation not in INHERITING or session.parent_sequence_num is None:
         return None
     rows = yield Statement("get_session", {"instance_id": session.parent_instance_id})
     return (session_from_row(rows[0]), session.parent_sequence_num) if rows else None
@@ -239,8 +241,9 @@ def _take(
 ) -> Steps[Checkpoint]:
     """Read the state, then write under the condition that nothing was appended since; else read again. Many
     writers could go on being faster for ever: then it is done under the lock of the session's row."""
+    row: Rows = []
     if locked:
-        yield Statement("lock_session", {"instance_id": instance_id})
+        row = yield Statement("lock_session", {"instance_id": instance_id})
         if (yield Statement("find_event", {"event_ids": [parameters["event_id"]]})):
             return (yield from _taken_before(instance_id, parameters, described))
     for _ in range(1 if locked else _OPTIMISTIC_TRIES):
@@ -250,6 +253,8 @@ def _take(
         else:
             state = (yield from recover_steps(instance_id)).work_state
         expected = state["sequence_num"] if state["instance_id"] == instance_id else 0
+        if locked and row:  # the last events may have been deleted since
+            expected = session_from_row(row[0]).last_sequence_num
         created = created_event(instance_id, expected + 1, described)
         encoded = canonical(fold(state, [created]))
         try:
@@ -272,7 +277,9 @@ def _take(
         if stored:
             return (yield from _taken_before(instance_id, parameters, described))
         yield from explain_refusal(instance_id)
-    raise Contended
+    if not locked:
+        raise Contended
+    raise Conflict(f"the checkpoint of {instance_id} could not be taken; try again", instance_id=instance_id)
 
 
 def _taken_before(
@@ -331,7 +338,7 @@ def latest_checkpoint(instance_id: str) -> Operation[Checkpoint]:
     def steps() -> Steps[Checkpoint]:
         rows = yield Statement("latest_checkpoint", {"instance_id": instance_id})
         if not rows:
-            yield from explain_refusal_unless_session(instance_id)
+            yield from require_session(instance_id)
             raise NotFound(f"session {instance_id} has no checkpoint yet", instance_id=instance_id)
         return checkpoint_from_row(rows[0])
 
@@ -358,9 +365,3 @@ def list_checkpoints(
         return [checkpoint_from_row(row) for row in rows]
 
     return Operation("list_checkpoints", steps)
-
-
-def explain_refusal_unless_session(instance_id: str) -> Steps[None]:
-    rows = yield Statement("get_session", {"instance_id": instance_id})
-    if not rows:
-        raise not_found(instance_id)

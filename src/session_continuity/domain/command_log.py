@@ -12,7 +12,7 @@ from session_continuity.domain.errors import InvalidInput, NotFound, OperationCo
 from session_continuity.domain.identity import check_instance_id, operation_id
 from session_continuity.domain.operation import Operation, Statement, Steps
 from session_continuity.domain.payload import check_text, encode_object, encode_payload
-from session_continuity.domain.session_registry import check_choice, check_limit, check_time, not_found
+from session_continuity.domain.session_registry import check_choice, check_limit, check_time, require_session
 
 Outcome = Literal["success", "failure", "unknown", "cancelled"]
 OUTCOMES = ("success", "failure", "unknown", "cancelled")
@@ -95,7 +95,7 @@ def record_commands(instance_id: str, commands: Sequence[NewCommand]) -> Operati
             parameters = {f"{name}s": [column[name] for column in batch] for name in batch[0]}
             rows = yield Statement("record_commands", {"instance_id": instance_id} | parameters)
             if not rows:
-                yield from explain_absence(instance_id)
+                yield from require_session(instance_id)
             recorded.update({row[13]: Command._make(row) for row in rows})
         for column in columns:
             command = recorded.get(column["operation_id"])
@@ -239,13 +239,6 @@ def _rounds(columns: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
             rounds.append([])
         rounds[at].append(column)
     return rounds
-
-
-def explain_absence(instance_id: str) -> Steps[None]:
-    """Nothing was recorded: raises NotFound unless the session is there."""
-    found = yield Statement("get_session", {"instance_id": instance_id})
-    if not found:
-        raise not_found(instance_id)
 
 
 def _checked(instance_id: str, command: NewCommand) -> dict[str, Any]:

@@ -18,9 +18,10 @@ _ALPHABET = "0123456789abcdefghijklmnopqrstuvwxyz"
 
 def check_instance_id(value: str) -> str:
     """Returns the id; raises InvalidInput (instance_id_format) when it breaks the grammar."""
-    if not INSTANCE_ID.fullmatch(value) or len(value) > 200:
+    if not INSTANCE_ID.fullmatch(value) or len(value) > 80:
         raise InvalidInput(
-            f"instance id {value[:80]!r} is not of the form project-PS-abc123 (PS or MS, then six of a-z 0-9)",
+            f"instance id {value[:80]!r} is not of the form project-PS-abc123: PS or MS, then six of a-z 0-9,"
+            " 80 characters at most",
             code="instance_id_format",
         )
     return value

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 from uuid import UUID
 
@@ -56,6 +56,9 @@ class Session:
     metadata: dict[str, Any]
     legal_hold: bool
 
+
+# A day inside what Python can hold, so that every zone can show it; the tables have the same bounds.
+_EARLIEST, _LATEST = datetime(1, 1, 2, tzinfo=UTC), datetime(9999, 12, 30, tzinfo=UTC)
 
 _FIELDS = tuple(Session.__dataclass_fields__)
 
@@ -324,6 +327,13 @@ def explain_refusal(instance_id: str) -> Steps[Rows]:
     return rows
 
 
+def require_session(instance_id: str) -> Steps[None]:
+    """Raises NotFound when there is no such session."""
+    rows = yield Statement("get_session", {"instance_id": instance_id})
+    if not rows:
+        raise not_found(instance_id)
+
+
 def not_found(instance_id: str) -> NotFound:
     return NotFound(
         f"no session {instance_id}; `continuity sessions list` shows what is there", instance_id=instance_id
@@ -345,6 +355,11 @@ def check_percent(name: str, value: int | None) -> int | None:
 def check_time(name: str, value: datetime | None) -> datetime | None:
     if value is not None and value.tzinfo is None:
         raise InvalidInput(f"{name} has no time zone", code="time_without_zone", field=name)
+    try:
+        if value is not None and not _EARLIEST < value.astimezone(UTC) < _LATEST:
+            raise OverflowError
+    except OverflowError:
+        raise InvalidInput(f"{name} lies outside the years 1 to 9999", code="time_range", field=name) from None
     return value
 
 

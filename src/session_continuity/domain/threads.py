@@ -152,13 +152,7 @@ def _continue(
         parameters = _successor_parameters(
             predecessor, recovery, continuation, successor_id, origin, encoded, first_event
         )
-        try:
-            rows = yield Statement("continue_session", parameters)
-        except OperationConflict:
-            raise Conflict(
-                f"instance id {parameters['successor_id']} is taken; leave it out to get a new one",
-                code="instance_id_taken",
-            ) from None
+        rows = yield Statement("continue_session", parameters)
         if continuation != "fork":
             yield Statement("settle_unknown_commands", {"instance_id": instance_id})
             yield Statement(

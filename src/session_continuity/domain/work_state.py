@@ -209,6 +209,8 @@ def load_state(document: Any, expected_hash: bytes) -> WorkState | None:
     if not isinstance(document, dict):
         return None
     state = cast("WorkState", document)
+    if state.keys() != empty_state().keys():
+        return None
     if state.get("schema_version") != SCHEMA_VERSION or state_hash(canonical(state)) != expected_hash:
         return None
     return state

@@ -225,7 +225,7 @@ def _refuse_changes(done: dict[str, tuple[Any, ...]], known: tuple[Migration, ..
         row = done.get(migration.version)
         if row is not None and row[2] not in (None, migration.checksum):
             raise Refused(
-                f"{migration.file} was changed after it was applied ({row[3]:%Y-%m-%d %H:%M} UTC): "
+                f"{migration.file} was changed after it was applied ({row[3]:%Y-%m-%d %H:%M %Z}): "
                 "restore the file, and put the change into a new migration",
                 code="migration_changed",
                 file=migration.file,

@@ -20,6 +20,11 @@ CREATE TABLE supervisor_sessions (
     CONSTRAINT supervisor_sessions_pkey PRIMARY KEY (instance_id),
     CONSTRAINT supervisor_sessions_instance_id_format
         CHECK (instance_id ~ '^[a-z0-9][a-z0-9-]*-(PS|MS)-[a-z0-9]{6}$'),
+    -- Times that every client can read back.
+    CONSTRAINT supervisor_sessions_time_range CHECK (
+        last_heartbeat > '0001-01-02 00:00:00+00' AND last_heartbeat < '9999-12-30 00:00:00+00'
+        AND created_at > '0001-01-02 00:00:00+00' AND created_at < '9999-12-30 00:00:00+00'
+    ),
     CONSTRAINT supervisor_sessions_context_percent_range CHECK (context_percent BETWEEN 0 AND 100),
     CONSTRAINT supervisor_sessions_instance_type_enum CHECK (instance_type = ANY ('{PS,MS}'::text[])),
     CONSTRAINT supervisor_sessions_status_enum CHECK (status = ANY ('{active,stale,closed}'::text[]))

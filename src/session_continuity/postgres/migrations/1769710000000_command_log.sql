@@ -18,6 +18,9 @@ CREATE TABLE command_log (
     CONSTRAINT command_log_pkey PRIMARY KEY (id),
     CONSTRAINT command_log_instance_id_fkey
         FOREIGN KEY (instance_id) REFERENCES supervisor_sessions (instance_id) ON DELETE CASCADE,
+    CONSTRAINT command_log_time_range CHECK (
+        created_at > '0001-01-02 00:00:00+00' AND created_at < '9999-12-30 00:00:00+00'
+    ),
     CONSTRAINT command_log_execution_time_range CHECK (execution_time_ms >= 0)
 );
 

@@ -15,6 +15,10 @@ CREATE TABLE event_store (
     CONSTRAINT event_store_instance_id_fkey
         FOREIGN KEY (instance_id) REFERENCES supervisor_sessions (instance_id) ON DELETE CASCADE,
     CONSTRAINT event_store_instance_sequence_key UNIQUE (instance_id, sequence_num),
+    CONSTRAINT event_store_time_range CHECK (
+        timestamp > '0001-01-02 00:00:00+00' AND timestamp < '9999-12-30 00:00:00+00'
+        AND created_at > '0001-01-02 00:00:00+00' AND created_at < '9999-12-30 00:00:00+00'
+    ),
     CONSTRAINT event_store_sequence_num_range CHECK (sequence_num >= 1),
     CONSTRAINT event_store_event_type_enum CHECK (event_type IN (
         'instance_registered', 'instance_heartbeat', 'instance_stale',

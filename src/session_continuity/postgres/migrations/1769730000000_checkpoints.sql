@@ -16,6 +16,10 @@ CREATE TABLE checkpoints (
     CONSTRAINT checkpoints_instance_id_fkey
         FOREIGN KEY (instance_id) REFERENCES supervisor_sessions (instance_id) ON DELETE CASCADE,
     CONSTRAINT checkpoints_checkpoint_type_enum CHECK (checkpoint_type IN ('manual', 'automatic')),
+    CONSTRAINT checkpoints_time_range CHECK (
+        timestamp > '0001-01-02 00:00:00+00' AND timestamp < '9999-12-30 00:00:00+00'
+        AND created_at > '0001-01-02 00:00:00+00' AND created_at < '9999-12-30 00:00:00+00'
+    ),
     CONSTRAINT checkpoints_sequence_num_range CHECK (sequence_num >= 1),
     CONSTRAINT checkpoints_context_window_percent_range CHECK (context_window_percent BETWEEN 0 AND 100)
 );

@@ -81,11 +81,13 @@ BEGIN
     NEW.sequence_num := coalesce(NEW.sequence_num, head.last_sequence_num + 1);
     NEW.owner_epoch := head.owner_epoch;
     IF NEW.sequence_num <= head.last_sequence_num
-        AND EXISTS (SELECT FROM public.checkpoints c WHERE c.instance_id = NEW.instance_id
-                    AND c.state_hash IS NOT NULL AND c.sequence_num >= NEW.sequence_num)
+        AND (EXISTS (SELECT FROM public.checkpoints c WHERE c.instance_id = NEW.instance_id
+                     AND c.state_hash IS NOT NULL AND c.sequence_num >= NEW.sequence_num)
+             OR EXISTS (SELECT FROM public.supervisor_sessions f WHERE f.parent_instance_id = NEW.instance_id
+                        AND f.parent_sequence_num >= NEW.sequence_num))
         AND NOT EXISTS (SELECT FROM public.event_store e WHERE e.instance_id = NEW.instance_id
                         AND e.sequence_num = NEW.sequence_num) THEN
-        RAISE EXCEPTION 'sequence_num % of % lies under a checkpoint', NEW.sequence_num, NEW.instance_id
+        RAISE EXCEPTION 'sequence_num % of % lies under a checkpoint or a fork', NEW.sequence_num, NEW.instance_id
             USING ERRCODE = 'raise_exception', CONSTRAINT = 'event_store_under_checkpoint',
                   HINT = format('Use %s or leave sequence_num out.', head.last_sequence_num + 1);
     END IF;
@@ -128,9 +130,10 @@ END $$;
 -- After and of these columns: a row trigger before an update locks the row once more and computes its bucket
 -- anew, for each append.
 CREATE TRIGGER refuse_fenced_heartbeat
-    AFTER UPDATE OF last_heartbeat, context_percent, current_epic, superseded_by ON supervisor_sessions
+    AFTER UPDATE OF status, last_heartbeat, context_percent, current_epic, superseded_by ON supervisor_sessions
     FOR EACH ROW WHEN (OLD.superseded_by IS NOT NULL AND (
-        NEW.last_heartbeat IS DISTINCT FROM OLD.last_heartbeat
+        NEW.status <> 'closed'
+        OR NEW.last_heartbeat IS DISTINCT FROM OLD.last_heartbeat
         OR NEW.context_percent IS DISTINCT FROM OLD.context_percent
         OR NEW.current_epic IS DISTINCT FROM OLD.current_epic
         OR NEW.superseded_by IS DISTINCT FROM OLD.superseded_by

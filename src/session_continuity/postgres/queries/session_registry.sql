@@ -82,6 +82,7 @@ UPDATE supervisor_sessions SET
     closed_at = CASE %(status)s::text WHEN 'closed' THEN coalesce(%(last_seen)s::timestamptz, now()) END,
     context_percent = coalesce(%(context_percent)s::integer, context_percent)
 WHERE instance_id = %(instance_id)s AND superseded_by IS NULL
+    AND last_heartbeat <= coalesce(%(last_seen)s::timestamptz, last_heartbeat)
 RETURNING {session_columns};
 
 -- name: find_sessions

@@ -74,11 +74,11 @@ RETURNING id;
 -- name: get_lineage
 -- The instance and those whose work it goes on with, latest first.
 WITH RECURSIVE lineage AS (
-    SELECT instance_id, parent_instance_id, relation, 1 AS depth
+    SELECT instance_id, parent_instance_id, relation, parent_sequence_num, 1 AS depth
     FROM supervisor_sessions WHERE instance_id = %(instance_id)s
     UNION ALL
-    SELECT s.instance_id, s.parent_instance_id, s.relation, l.depth + 1
+    SELECT s.instance_id, s.parent_instance_id, s.relation, s.parent_sequence_num, l.depth + 1
     FROM lineage l JOIN supervisor_sessions s ON s.instance_id = l.parent_instance_id
-    WHERE l.relation IN ('resumed_from', 'forked_from') AND l.depth < 1000
+    WHERE l.relation IN ('resumed_from', 'forked_from') AND l.parent_sequence_num IS NOT NULL AND l.depth < 1000
 )
 SELECT instance_id FROM lineage ORDER BY depth;
