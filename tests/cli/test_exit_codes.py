@@ -138,6 +138,7 @@ def test_an_unexpected_error_is_one_document(offline: Continuity, monkeypatch: p
 def test_ctrl_c_ends_with_130(home: Path) -> None:
     interrupted = (
         "import os, signal, sys, time\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # ignored where a shell runs us behind
         "from session_continuity.cli import arguments\n"
         "def wait(name):\n"
         "    os.kill(os.getpid(), signal.SIGINT)\n"

@@ -148,7 +148,7 @@ BUGS: dict[str, Plant] = {
     ),
     "retry compares no data": in_statement("compare_events", "AND e.event_data = g.event_data::jsonb", ""),
     "recovery skips an event": in_statement(
-        "recover", "e.sequence_num > base.sequence_num", "e.sequence_num > base.sequence_num + 1"
+        "recover", "(SELECT base.sequence_num FROM base)", "(SELECT base.sequence_num + 1 FROM base)"
     ),
     "fold forgets one event": forgetful_fold,
     "operation id forgotten": forgotten_operation,

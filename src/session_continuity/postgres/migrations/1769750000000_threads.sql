@@ -130,12 +130,14 @@ END $$;
 -- After and of these columns: a row trigger before an update locks the row once more and computes its bucket
 -- anew, for each append.
 CREATE TRIGGER refuse_fenced_heartbeat
-    AFTER UPDATE OF status, last_heartbeat, context_percent, current_epic, superseded_by ON supervisor_sessions
+    AFTER UPDATE OF
+        status, last_heartbeat, context_percent, current_epic, last_sequence_num, superseded_by ON supervisor_sessions
     FOR EACH ROW WHEN (OLD.superseded_by IS NOT NULL AND (
         NEW.status <> 'closed'
         OR NEW.last_heartbeat IS DISTINCT FROM OLD.last_heartbeat
         OR NEW.context_percent IS DISTINCT FROM OLD.context_percent
         OR NEW.current_epic IS DISTINCT FROM OLD.current_epic
+        OR NEW.last_sequence_num IS DISTINCT FROM OLD.last_sequence_num
         OR NEW.superseded_by IS DISTINCT FROM OLD.superseded_by
     )) EXECUTE FUNCTION refuse_fenced_heartbeat();
 
