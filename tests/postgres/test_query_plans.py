@@ -50,7 +50,7 @@ SEED = (
 )
 ANY_SESSION = dict.fromkeys(
     ["project", "status", "instance_type", "thread_id", "harness_session_id", "silent_for", "before"]
-) | {"limit": 20}
+) | {"before_id": "", "limit": 20}
 ANY_COMMAND = dict.fromkeys(
     [
         "instance_id",
@@ -65,7 +65,8 @@ ANY_COMMAND = dict.fromkeys(
         "since",
         "before",
     ]
-) | {"limit": 20}
+) | {"before_id": 0, "limit": 20}
+FIRST_ID = "00000000-0000-0000-0000-000000000000"
 ONE = {"instance_id": "p-PS-000007"}
 PAGE = {"after": 900, "until": None, "as_of": None, "event_type": None, "limit": 100}
 NEW_EVENT = {
@@ -143,7 +144,14 @@ CASES = {
     ),
     "events of a type": Case(
         "find_events",
-        {"event_type": "epic_completed", "since": None, "before": None, "project": None, "limit": 20},
+        {
+            "event_type": "epic_completed",
+            "since": None,
+            "before": None,
+            "before_id": FIRST_ID,
+            "project": None,
+            "limit": 20,
+        },
         {"event_store_type_timestamp"},
         25,
     ),
@@ -157,7 +165,7 @@ CASES = {
     ),
     "manual checkpoints": Case(
         "list_checkpoints",
-        {"instance_id": None, "checkpoint_type": "manual", "before": None, "limit": 10},
+        {"instance_id": None, "checkpoint_type": "manual", "before": None, "before_id": FIRST_ID, "limit": 10},
         {"checkpoints_type_created"},
         15,
     ),

@@ -190,6 +190,19 @@ class TimeType(click.ParamType[datetime]):
             self.fail(f"{value!r} is not a time; write ISO 8601, or how long ago it is, like 2h", param, ctx)
 
 
+class PlaceType(click.ParamType[Any]):
+    """A time, or time,id of the last row seen."""
+
+    name = "place"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not isinstance(value, str):
+            return value
+        at, comma, row_id = value.partition(",")
+        moment = TIME.convert(at, param, ctx)
+        return (moment, row_id) if comma else moment
+
+
 class NumberType(click.ParamType[int]):
     """A whole number from `lowest` to `highest`."""
 
@@ -236,7 +249,12 @@ project_option = click.option("--project", help="Only this project.")
 since_option = click.option(
     "--since", type=TIME, help="Only from this time on (ISO 8601, or 2h for two hours ago)."
 )
-before_option = click.option("--before", type=TIME, help="Only before this time; pages on from the last row seen.")
+before_option = click.option(
+    "--before",
+    type=PlaceType(),
+    metavar="TIME[,ID]",
+    help="Only before this time; with time and id of the last row seen, the next page.",
+)
 operation_option = click.option(
     "--operation",
     metavar="ID",

@@ -17,10 +17,12 @@ from session_continuity.domain.operation import Contended, Operation, Rows, Stat
 from session_continuity.domain.payload import check_text, encode_object
 from session_continuity.domain.session_registry import (
     INHERITING,
+    Place,
     Session,
     check_choice,
     check_limit,
     check_percent,
+    check_place,
     check_time,
     explain_refusal,
     not_found,
@@ -349,14 +351,15 @@ def list_checkpoints(
     instance_id: str | None = None,
     *,
     checkpoint_type: CheckpointType | None = None,
-    before: datetime | None = None,
+    before: Place | None = None,
     limit: int = 100,
 ) -> Operation[list[Checkpoint]]:
-    """Checkpoints of one session or of all, latest first. Page on with `before` = created_at of the last one."""
+    """Checkpoints of one session or of all, latest first. Page on with `before` = (created_at,
+    checkpoint_id) of the last one."""
     parameters = {
         "instance_id": instance_id and check_instance_id(instance_id),
         "checkpoint_type": checkpoint_type and check_choice("checkpoint_type", checkpoint_type, CHECKPOINT_TYPES),
-        "before": check_time("before", before),
+        **check_place(before, UUID(int=0)),
         "limit": check_limit(limit),
     }
 

@@ -12,7 +12,14 @@ from session_continuity.domain.errors import InvalidInput, NotFound, OperationCo
 from session_continuity.domain.identity import check_instance_id, operation_id
 from session_continuity.domain.operation import Operation, Statement, Steps
 from session_continuity.domain.payload import check_text, encode_object, encode_payload
-from session_continuity.domain.session_registry import check_choice, check_limit, check_time, require_session
+from session_continuity.domain.session_registry import (
+    Place,
+    check_choice,
+    check_limit,
+    check_place,
+    check_time,
+    require_session,
+)
 
 Outcome = Literal["success", "failure", "unknown", "cancelled"]
 OUTCOMES = ("success", "failure", "unknown", "cancelled")
@@ -195,11 +202,11 @@ def search_commands(
     tag: str | None = None,
     slower_than_ms: int | None = None,
     since: datetime | None = None,
-    before: datetime | None = None,
+    before: Place | None = None,
     limit: int = 100,
 ) -> Operation[list[Command]]:
     """Commands, latest first. `text` is looked for, ignoring case, in action, tool, parameters and error.
-    Page on with `before` = created_at of the last command seen."""
+    Page on with `before` = (created_at, id) of the last command seen."""
     if outcome is not None and outcome != "in_flight":
         check_choice("outcome", outcome, OUTCOMES)
     parameters = {
@@ -213,7 +220,7 @@ def search_commands(
         "tag": tag,
         "slower_than_ms": slower_than_ms,
         "since": check_time("since", since),
-        "before": check_time("before", before),
+        **check_place(before, 0),
         "limit": check_limit(limit),
     }
 

@@ -21,7 +21,9 @@ from session_continuity.domain.identity import check_instance_id, event_id, oper
 from session_continuity.domain.operation import Operation, Statement, Steps
 from session_continuity.domain.payload import encode_object
 from session_continuity.domain.session_registry import (
+    Place,
     check_limit,
+    check_place,
     check_time,
     explain_refusal,
     session_from_row,
@@ -379,15 +381,16 @@ def find_events(
     *,
     project: str | None = None,
     since: datetime | None = None,
-    before: datetime | None = None,
+    before: Place | None = None,
     limit: int = 100,
 ) -> Operation[list[Event]]:
-    """Events of one type over all sessions, latest first. Page on with `before`."""
+    """Events of one type over all sessions, latest first. Page on with `before` = (timestamp, event_id)
+    of the last one."""
     parameters = {
         "event_type": check_event_type(event_type),
         "project": project,
         "since": check_time("since", since),
-        "before": check_time("before", before),
+        **check_place(before, UUID(int=0)),
         "limit": check_limit(limit),
     }
 

@@ -6,13 +6,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 from uuid import UUID
 
 from session_continuity.domain.errors import Conflict, Fenced, InvalidInput, NotFound, OperationConflict
 from session_continuity.domain.identity import check_instance_id, new_instance_id, operation_id
 from session_continuity.domain.operation import Operation, Rows, Statement, Steps
 from session_continuity.domain.payload import check_text, encode_object
+
+Place: TypeAlias = datetime | tuple[datetime, Any]
+"""Where the next page of a list begins: before a time, or before the row of that time and id, so that rows of
+one time are not lost between two pages."""
 
 InstanceType = Literal["PS", "MS"]
 Status = Literal["active", "stale", "closed"]
@@ -279,11 +283,11 @@ def find_sessions(
     thread_id: UUID | None = None,
     harness_session_id: str | None = None,
     silent_for: timedelta | None = None,
-    before: datetime | None = None,
+    before: Place | None = None,
     limit: int = 100,
 ) -> Operation[list[Session]]:
     """Sessions by latest heartbeat first. `silent_for` keeps those without a heartbeat for that long; `before`
-    pages on: the last_heartbeat of the last session seen. At most 10,000 at once."""
+    pages on: (last_heartbeat, instance_id) of the last session seen. At most 10,000 at once."""
     if status is not None:
         check_choice("status", status, STATUSES)
     if instance_type is not None:
@@ -295,7 +299,7 @@ def find_sessions(
         "thread_id": thread_id,
         "harness_session_id": harness_session_id,
         "silent_for": silent_for,
-        "before": check_time("before", before),
+        **check_place(before, ""),
         "limit": check_limit(limit),
     }
     statement = "find_silent_sessions" if silent_for is not None and status == "active" else "find_sessions"
@@ -361,6 +365,16 @@ def check_time(name: str, value: datetime | None) -> datetime | None:
     except OverflowError:
         raise InvalidInput(f"{name} lies outside the years 1 to 9999", code="time_range", field=name) from None
     return value
+
+
+def check_place(before: Place | None, lowest: Any) -> dict[str, Any]:
+    """The parameters of a page: rows of the very time of `before` come after those with a higher id."""
+    at, row_id = before if isinstance(before, tuple) else (before, lowest)
+    try:
+        row_id = type(lowest)(str(row_id))
+    except ValueError:
+        raise InvalidInput(f"{str(row_id)[:80]!r} is no id of a row of this list", code="before_id") from None
+    return {"before": check_time("before", at), "before_id": row_id}
 
 
 def check_limit(limit: int, highest: int = 10_000) -> int:

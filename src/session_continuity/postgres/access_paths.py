@@ -40,6 +40,7 @@ _ANY_SESSION = {
     "harness_session_id": None,
     "silent_for": None,
     "before": None,
+    "before_id": "",
     "limit": 100,
 }
 _ANY_COMMAND = {
@@ -54,8 +55,10 @@ _ANY_COMMAND = {
     "slower_than_ms": None,
     "since": None,
     "before": None,
+    "before_id": 0,
     "limit": 100,
 }
+_FIRST_ID = "00000000-0000-0000-0000-000000000000"
 _ONE_SESSION = {"instance_id": _INSTANCE}
 _TIMELINE = {"instance_id": _INSTANCE, "at": None, "rank": None, "reference": None, "limit": 100}
 _EVENTS = {"instance_id": _INSTANCE, "after": 0, "until": None, "as_of": None, "event_type": None, "limit": 9}
@@ -178,6 +181,7 @@ ACCESS_PATHS = (
             "event_type": "epic_completed",
             "since": None,
             "before": None,
+            "before_id": _FIRST_ID,
             "project": None,
             "limit": 10,
         },
@@ -214,7 +218,13 @@ ACCESS_PATHS = (
         columns="(checkpoint_type, created_at DESC)",
         purpose="Type-based filtering",
         statement="list_checkpoints",
-        parameters={"instance_id": None, "checkpoint_type": "manual", "before": None, "limit": 10},
+        parameters={
+            "instance_id": None,
+            "checkpoint_type": "manual",
+            "before": None,
+            "before_id": _FIRST_ID,
+            "limit": 10,
+        },
         conditions=("checkpoint_type",),
         ordered=True,
     ),

@@ -70,6 +70,6 @@ LIMIT 1;
 SELECT {checkpoint_columns} FROM checkpoints
 WHERE (%(instance_id)s::text IS NULL OR instance_id = %(instance_id)s)
     AND (%(checkpoint_type)s::text IS NULL OR checkpoint_type = %(checkpoint_type)s)
-    AND (%(before)s::timestamptz IS NULL OR created_at < %(before)s)
-ORDER BY created_at DESC, sequence_num DESC
+    AND (created_at, checkpoint_id) < (coalesce(%(before)s::timestamptz, 'infinity'), %(before_id)s::uuid)
+ORDER BY created_at DESC, checkpoint_id DESC
 LIMIT %(limit)s;

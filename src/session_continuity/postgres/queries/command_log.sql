@@ -72,7 +72,7 @@ WHERE (%(instance_id)s::text IS NULL OR instance_id = %(instance_id)s)
     AND (%(tag)s::text IS NULL OR %(tag)s = ANY(tags))
     AND (%(slower_than_ms)s::bigint IS NULL OR execution_time_ms > %(slower_than_ms)s)
     AND (%(since)s::timestamptz IS NULL OR created_at >= %(since)s)
-    AND (%(before)s::timestamptz IS NULL OR created_at < %(before)s)
+    AND (created_at, id) < (coalesce(%(before)s::timestamptz, 'infinity'), %(before_id)s::bigint)
 ORDER BY created_at DESC, id DESC
 LIMIT %(limit)s;
 
@@ -91,7 +91,7 @@ WHERE success = false
     AND (%(tag)s::text IS NULL OR %(tag)s = ANY(tags))
     AND (%(slower_than_ms)s::bigint IS NULL OR execution_time_ms > %(slower_than_ms)s)
     AND (%(since)s::timestamptz IS NULL OR created_at >= %(since)s)
-    AND (%(before)s::timestamptz IS NULL OR created_at < %(before)s)
+    AND (created_at, id) < (coalesce(%(before)s::timestamptz, 'infinity'), %(before_id)s::bigint)
 ORDER BY created_at DESC, id DESC
 LIMIT %(limit)s;
 

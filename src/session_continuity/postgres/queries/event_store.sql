@@ -98,9 +98,9 @@ SELECT event_id, instance_id, event_type, sequence_num, event_data, metadata, ti
 FROM event_store
 WHERE event_type = %(event_type)s
     AND timestamp >= coalesce(%(since)s::timestamptz, '-infinity')
-    AND timestamp < coalesce(%(before)s::timestamptz, 'infinity')
+    AND (timestamp, event_id) < (coalesce(%(before)s::timestamptz, 'infinity'), %(before_id)s::uuid)
     AND (%(project)s::text IS NULL OR instance_id IN (
         SELECT instance_id FROM supervisor_sessions WHERE project = %(project)s
     ))
-ORDER BY timestamp DESC, sequence_num DESC
+ORDER BY timestamp DESC, event_id DESC
 LIMIT %(limit)s;

@@ -94,10 +94,10 @@ WHERE (%(project)s::text IS NULL OR project = %(project)s)
     AND (%(thread_id)s::uuid IS NULL OR thread_id = %(thread_id)s)
     AND (%(harness_session_id)s::text IS NULL OR harness_session_id = %(harness_session_id)s)
     AND (%(silent_for)s::interval IS NULL OR last_heartbeat < now() - %(silent_for)s::interval)
-    AND last_heartbeat < coalesce(%(before)s::timestamptz, 'infinity')
+    AND (last_heartbeat, instance_id) < (coalesce(%(before)s::timestamptz, 'infinity'), %(before_id)s)
     AND heartbeat_bucket <= coalesce(
         date_bin('5 minutes', %(before)s::timestamptz, '2000-01-01 00:00:00+00'), 'infinity')
-ORDER BY heartbeat_bucket DESC, last_heartbeat DESC, instance_id
+ORDER BY heartbeat_bucket DESC, last_heartbeat DESC, instance_id DESC
 LIMIT %(limit)s;
 
 -- name: find_silent_sessions
@@ -110,8 +110,8 @@ WHERE status = 'active'
     AND (%(instance_type)s::text IS NULL OR instance_type = %(instance_type)s)
     AND (%(thread_id)s::uuid IS NULL OR thread_id = %(thread_id)s)
     AND (%(harness_session_id)s::text IS NULL OR harness_session_id = %(harness_session_id)s)
-    AND last_heartbeat < coalesce(%(before)s::timestamptz, 'infinity')
+    AND (last_heartbeat, instance_id) < (coalesce(%(before)s::timestamptz, 'infinity'), %(before_id)s)
     AND heartbeat_bucket <= coalesce(
         date_bin('5 minutes', %(before)s::timestamptz, '2000-01-01 00:00:00+00'), 'infinity')
-ORDER BY heartbeat_bucket DESC, last_heartbeat DESC, instance_id
+ORDER BY heartbeat_bucket DESC, last_heartbeat DESC, instance_id DESC
 LIMIT %(limit)s;
