@@ -1,8 +1,7 @@
 """The state of work: a typed, versioned fold of a session's events (design section 6).
 
-A state is a JSON document of texts, whole numbers, lists and objects: its canonical bytes are the same however it was
-reached. Every entry cites its event as `instance_id#sequence_num`. Folding never fails: whatever a plain INSERT put into
-an event, what fits is taken and the rest is passed over.
+A state is a JSON document of texts, whole numbers, lists and objects: its canonical bytes are the same however it
+was reached. Every entry cites its event as `instance_id#sequence_num`. Folding never fails: what fits is taken.
 """
 
 from __future__ import annotations
