@@ -283,7 +283,7 @@ def _played(example: Example) -> FinishedCommand:
         result=result,
         outcome="failure" if failed else "success",
         error=f"Exit code {example.exit_code}\n{example.output}" if failed else None,
-        cwd="/work",
+        cwd="/srv",
     )
 
 
