@@ -32,7 +32,8 @@ AND status = 'active'"""
 _FILL = """
 INSERT INTO supervisor_sessions (instance_id, project, instance_type, last_heartbeat)
 SELECT 'bench-PS-' || lpad(to_hex(s), 6, '0'), 'project-' || s %% 50, 'PS',
-    now() - CASE WHEN s <= %(stale)s THEN interval '2 hours' ELSE (s %% 600) * interval '1 second' END
+    now() - CASE WHEN s <= %(stale)s THEN interval '2 hours' + s * interval '1 second'
+        ELSE (s %% 600) * interval '1 second' END
 FROM generate_series(1, %(sessions)s) s"""
 _NEXT_BUCKET = "UPDATE supervisor_sessions SET last_heartbeat = now() - interval '6 minutes'"
 
@@ -182,7 +183,7 @@ def stale_sweep(bench: Bench, sessions: int) -> None:
 
             few = _median_time(sweep)
             connection.execute(
-                "UPDATE supervisor_sessions SET last_heartbeat = now() - interval '2 hours'"
+                "UPDATE supervisor_sessions SET last_heartbeat = now() - interval '2 hours' * (1 + random())"
                 " WHERE instance_id = ANY(%s)",
                 (_ids(STALE * 10),),
             )
