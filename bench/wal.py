@@ -16,7 +16,9 @@ from harness import Bench, Subject
 from session_continuity import SessionContinuity
 from workload import EVENT, EVENT_TYPE, INSERT_ON_REPORT, connect
 
-SESSIONS = 64
+SESSIONS = (16, 64)
+"""Each session has its own place in two indexes, whose page the first event after a checkpoint logs."""
+
 EVENTS_BEFORE = 200_000
 EVENTS = 2_000
 
@@ -34,23 +36,29 @@ _ORDERED_KEY = """, (lpad(to_hex((extract(epoch FROM now()) * 1000)::bigint - 10
 
 
 def run(bench: Bench) -> None:
+    for sessions in SESSIONS:
+        one_caller(bench, sessions)
+
+
+def one_caller(bench: Bench, sessions: int) -> None:
     events = bench.options.rows(EVENTS_BEFORE)
+    ids = [f"bench-PS-{number:06x}" for number in range(1, sessions + 1)]
     with bench.server.database("wal", "library") as ours, bench.server.database("report", "report") as report:
         with connect(ours) as connection:
-            _fill(connection, events, ", event_id, owner_epoch", _ORDERED_KEY)
+            _fill(connection, sessions, events, ", event_id, owner_epoch", _ORDERED_KEY)
             connection.execute(
                 "UPDATE supervisor_sessions s SET last_sequence_num ="
                 " (SELECT max(sequence_num) FROM event_store e WHERE e.instance_id = s.instance_id)"
             )
             connection.execute("VACUUM ANALYZE")
         with connect(report) as connection:
-            _fill(connection, events)
+            _fill(connection, sessions, events)
             connection.execute("VACUUM ANALYZE")
         with SessionContinuity(dsn=ours) as client, connect(report) as plain, connect(report) as observer:
             product = cycle(
-                [lambda session=session: client.append_event(session, EVENT_TYPE, EVENT) for session in _ids()]
+                [lambda session=session: client.append_event(session, EVENT_TYPE, EVENT) for session in ids]
             )
-            numbered = cycle([(session, number) for number in range(10**6, 10**6 + 10**5) for session in _ids()])
+            numbered = cycle([(session, number) for number in range(10**6, 10**6 + 10**5) for session in ids])
 
             def insert() -> None:
                 session, number = next(numbered)
@@ -62,17 +70,13 @@ def run(bench: Bench) -> None:
                     "the report's schema": _wal_of(observer, insert),
                 }
             )
-            what = f"WAL bytes an event, {EVENTS:,} after a checkpoint, {events:,} before"
+            what = f"WAL bytes an event, {EVENTS:,} of {sessions} sessions after a checkpoint, {events:,} before"
             bench.compare(what, figures, "product", "the report's schema", at_most=0.35)
 
 
-def _ids() -> list[str]:
-    return [f"bench-PS-{number:06x}" for number in range(1, SESSIONS + 1)]
-
-
-def _fill(connection: psycopg.Connection, events: int, columns: str = "", values: str = "") -> None:
+def _fill(connection: psycopg.Connection, sessions: int, events: int, columns: str = "", values: str = "") -> None:
     parameters = {
-        "sessions": SESSIONS,
+        "sessions": sessions,
         "events": events,
         "event_type": EVENT_TYPE,
         "event_data": orjson.dumps(EVENT).decode(),

@@ -16,7 +16,7 @@ from typing import Literal, TypeAlias
 JSON: TypeAlias = "dict[str, JSON] | list[JSON] | str | int | float | bool | None"
 Record: TypeAlias = dict[str, JSON]
 
-Outcome: TypeAlias = Literal["success", "failure", "cancelled"]
+Outcome: TypeAlias = Literal["success", "failure", "cancelled", "unknown"]
 PlanStatus: TypeAlias = Literal["pending", "in_progress", "completed"]
 ProblemKind: TypeAlias = Literal["broken_line", "unknown_record"]
 
@@ -49,6 +49,10 @@ class SessionStarted(RecordedFact):
     model: str | None
     source: str | None
     parent_harness_session_id: str | None
+    pid: int | None = None
+    host: str | None = None
+    transcript_path: str | None = None
+    permission_mode: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +93,8 @@ class ToolCalled(RecordedFact):
 class ToolFinished(RecordedFact):
     """The outcome of a call. `result` keeps the harness's own shape; `duration_ms` may be measured by us.
 
-    When the call fetched the output of an earlier background command (Claude Code TaskOutput, Codex
+    `call` is the call told again, as the hooks do; a transcript told it before. The outcome is unknown where the
+    harness does not tell it (a shell command in Codex's hooks); its transcript completes it. When the call fetched the output of an earlier background command (Claude Code TaskOutput, Codex
     write_stdin), `result["command"]` is that command.
     """
 
@@ -98,6 +103,7 @@ class ToolFinished(RecordedFact):
     error: str | None
     outcome: Outcome
     duration_ms: int | None
+    call: ToolCalled | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,6 +139,46 @@ class ContextMeasured(RecordedFact):
     used_tokens: int
     window_tokens: int
     percent: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CompactionStarted(RecordedFact):
+    """The harness is about to replace the conversation by a summary."""
+
+    trigger: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PermissionDenied(RecordedFact):
+    """The user or a rule refused a tool; nothing was run."""
+
+    tool_call_id: str | None
+    tool: str
+    parameters: Record
+    reason: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Notified(RecordedFact):
+    """The harness told the user something, such as that it waits for a permission."""
+
+    kind: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TurnEnded(RecordedFact):
+    """The agent stopped and waits for the user; `error` tells when it stopped because it failed."""
+
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unmapped(RecordedFact):
+    """An event of the harness that nothing here understands, as it came."""
+
+    event: str
+    payload: Record
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -189,12 +235,28 @@ Fact: TypeAlias = (
     | PlanUpdated
     | ContextCompacted
     | ContextMeasured
+    | CompactionStarted
+    | PermissionDenied
+    | Notified
+    | TurnEnded
+    | Unmapped
     | SubagentStarted
     | SubagentEnded
     | AssistantSaid
     | SessionEnded
     | Interrupted
 )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HookFacts:
+    """What one hook told: of which session, where its own recording lies, and the facts."""
+
+    harness_session_id: str | None
+    parent_harness_session_id: str | None
+    cwd: str | None
+    transcript_path: str | None
+    facts: tuple[Fact, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
