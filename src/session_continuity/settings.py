@@ -30,6 +30,8 @@ class Settings:
     prepared_statements: off behind a PgBouncer in transaction mode. context_threshold_percent: a checkpoint is
     taken when the context window crosses it.
     brief_tokens: budget of a brief. postgres_binaries: bin folder for the embedded server.
+    session_start_brief: what a session is told at its start of a thread that died or was left (off, notice, brief).
+    fence_tools: whether a session that was taken over is told so, or its tools are blocked, too (tell, block).
     """
 
     home: Path
@@ -40,6 +42,8 @@ class Settings:
     context_threshold_percent: int = 80
     brief_tokens: int = 2_000
     postgres_binaries: Path | None = None
+    session_start_brief: str = "brief"
+    fence_tools: str = "block"
     sources: Mapping[str, str]
 
 
@@ -50,6 +54,7 @@ _RANGES = {
     "context_threshold_percent": (1, 100),
     "brief_tokens": (300, 1_000_000),
 }
+_CHOICES = {"session_start_brief": ("off", "notice", "brief"), "fence_tools": ("tell", "block")}
 _NAMES = tuple(field.name for field in fields(Settings) if field.name != "sources")
 
 
@@ -95,6 +100,11 @@ def _read(file: Path) -> dict[str, Any]:
 def _checked(name: str, value: Any, source: str) -> Any:
     if name in ("home", "postgres_binaries"):
         return Path(value).expanduser().absolute()
+    if name in _CHOICES:
+        if value not in _CHOICES[name]:
+            known = ", ".join(_CHOICES[name])
+            raise InvalidInput(f"{name} from {source} must be one of {known}, not {value!r}", code="settings")
+        return value
     wanted = {"dsn": str, "prepared_statements": bool, "deadline_seconds": (int, float)}.get(name, int)
     if not isinstance(value, wanted) or (isinstance(value, bool) and wanted is not bool):
         raise InvalidInput(f"{name} from {source} can't be {value!r}", code="settings")

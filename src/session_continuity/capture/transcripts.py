@@ -48,10 +48,13 @@ class Line:
     too_long: bool = False
 
 
-def open_lines(path: Path | str, *, max_line_bytes: int = MAX_LINE_BYTES) -> Iterator[Line]:
-    """Yield the lines of a file of any size; memory holds one chunk and one line."""
+def open_lines(
+    path: Path | str, *, offset: int = 0, number: int = 0, max_line_bytes: int = MAX_LINE_BYTES
+) -> Iterator[Line]:
+    """Yield the lines of a file of any size; memory holds one chunk and one line. `offset` and `number` are where
+    to read on: the bytes and the lines before."""
     with Path(path).open("rb", buffering=_CHUNK_BYTES) as file:
-        number, offset = 0, 0
+        file.seek(offset)
         while data := file.readline(max_line_bytes + 1):
             number += 1
             size, too_long = len(data), len(data) > max_line_bytes and not data.endswith(b"\n")

@@ -14,7 +14,7 @@ from session_continuity.cli.failures import FAILED, exit_code
 from session_continuity.cli.output import is_terminal, write_error, write_fields, write_note, write_text
 
 if TYPE_CHECKING:
-    from session_continuity.capture.recorder import ImportReport
+    from session_continuity.capture.transcript_import import ImportReport
     from session_continuity.capture.transcripts import Harness
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -92,7 +92,7 @@ def _import(
     """One file after the other; a file that can't be imported does not keep the others from it."""
     import gc
 
-    from session_continuity.capture.recorder import import_transcript
+    from session_continuity.capture.transcript_import import import_transcript
     from session_continuity.domain.errors import SessionContinuityError, Unavailable
 
     gc.enable()
