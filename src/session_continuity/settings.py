@@ -30,8 +30,10 @@ class Settings:
     prepared_statements: off behind a PgBouncer in transaction mode. context_threshold_percent: a checkpoint is
     taken when the context window crosses it.
     brief_tokens: budget of a brief. postgres_binaries: bin folder for the embedded server.
-    session_start_brief: what a session is told at its start of a thread that died or was left (off, notice, brief).
+    session_start_brief: what a session is told at its start of a thread that died or was left: off, notice, brief.
     fence_tools: whether a session that was taken over is told so, or its tools are blocked, too (tell, block).
+    spool_bytes: with more in the spool, hooks keep nothing and count it. hook_seconds: how long the hooks of
+    session start and compaction may hold the agent up.
     """
 
     home: Path
@@ -44,6 +46,8 @@ class Settings:
     postgres_binaries: Path | None = None
     session_start_brief: str = "brief"
     fence_tools: str = "block"
+    spool_bytes: int = 2**30
+    hook_seconds: float = 10.0
     sources: Mapping[str, str]
 
 
@@ -53,6 +57,8 @@ _RANGES = {
     "connections": (1, 1_000),
     "context_threshold_percent": (1, 100),
     "brief_tokens": (300, 1_000_000),
+    "spool_bytes": (2**20, 2**50),
+    "hook_seconds": (0.5, 600),
 }
 _CHOICES = {"session_start_brief": ("off", "notice", "brief"), "fence_tools": ("tell", "block")}
 _NAMES = tuple(field.name for field in fields(Settings) if field.name != "sources")
@@ -105,7 +111,12 @@ def _checked(name: str, value: Any, source: str) -> Any:
             known = ", ".join(_CHOICES[name])
             raise InvalidInput(f"{name} from {source} must be one of {known}, not {value!r}", code="settings")
         return value
-    wanted = {"dsn": str, "prepared_statements": bool, "deadline_seconds": (int, float)}.get(name, int)
+    wanted = {
+        "dsn": str,
+        "prepared_statements": bool,
+        "deadline_seconds": (int, float),
+        "hook_seconds": (int, float),
+    }.get(name, int)
     if not isinstance(value, wanted) or (isinstance(value, bool) and wanted is not bool):
         raise InvalidInput(f"{name} from {source} can't be {value!r}", code="settings")
     if name in _RANGES:

@@ -30,7 +30,7 @@ CHECKPOINT_EVENTS = 100
 """A checkpoint is taken at least every so many events: recovery reads no more than these."""
 
 TRANSCRIPT = "transcript"
-"""Marks what only the recording of a live session told: a tag of commands, the source in the metadata of events."""
+"""Marks what only the recording of a live session told: a tag of commands, the `source` in an event's metadata."""
 
 DENIED = "denied"
 """The tag of commands that the user or a rule refused: nothing was run, so they are no failures."""
