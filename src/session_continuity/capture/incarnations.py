@@ -56,7 +56,7 @@ class Incarnations:
         self,
         client: SessionContinuity,
         *,
-        before_takeover: Callable[[Session], None],
+        before_takeover: Callable[[Session, SpoolRecord, facts.HookFacts], None],
         taken_over: Callable[[Session, Session], None],
     ) -> None:
         self._client = client
@@ -64,7 +64,7 @@ class Incarnations:
         self._taken_over = taken_over
 
     def of_record(self, record: SpoolRecord, told: facts.HookFacts) -> Incarnation:
-        """The instance that the record belongs to, begun when the record says so. Raises what the client raises."""
+        """The instance that the record belongs to, begun when the record says so."""
         session_id = storable_text(told.harness_session_id or "")
         instances = instances_of(self._client, record.harness, session_id)
         current = instance_at(instances, record.captured_at, record.name)
@@ -129,10 +129,14 @@ class Incarnations:
         owner: Session,
     ) -> Incarnation | None:
         for _ in range(_TRIES):
-            self._before_takeover(owner)
+            self._before_takeover(owner, record, told)
             try:
                 done = continue_thread(
-                    self._client, owner.instance_id, record.name, _origin(record, told, start), _metadata(record, start, told)
+                    self._client,
+                    owner.instance_id,
+                    record.name,
+                    _origin(record, told, start),
+                    _metadata(record, told, start),
                 )
             except Conflict as conflict:
                 if conflict.stable_code != "superseded":
@@ -160,7 +164,7 @@ class Incarnations:
             project,
             instance_id=derived_instance_id(project, "PS", record.name),
             origin=_origin(record, told, start, parent=parent),
-            metadata=_metadata(record, start, told),
+            metadata=_metadata(record, told, start),
             started_at=record.captured_at,
             operation=f"began {record.name}",
         )
@@ -294,7 +298,7 @@ def _origin(
 
 
 def _metadata(
-    record: SpoolRecord, start: facts.SessionStarted | None, told: facts.HookFacts
+    record: SpoolRecord, told: facts.HookFacts, start: facts.SessionStarted | None
 ) -> dict[str, Any]:
     captured = {
         "began": record.name,

@@ -20,8 +20,8 @@ _ROUNDING = timedelta(seconds=2)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Process:
-    """A process as it was seen running: `started` is its mark of start, the same for as long as it runs and another
-    for every other process of this id, also after the machine was started again."""
+    """A process as it was seen running: `started` is its mark of start, the same for as long as it runs and
+    another for every other process of this id, also after the machine was started again."""
 
     pid: int
     started: str
@@ -54,7 +54,7 @@ def is_running(process: Process) -> bool:
 
 
 def _look(pid: int) -> tuple[str, datetime] | None:
-    """The mark of start and the time of it of a process that runs; a dead one that waits to be collected does not."""
+    """The mark and the time of the start of a process that runs; a dead one that was not collected does not."""
     if pid <= 0:
         return None
     return _from_proc(pid) if (_PROC / "self" / "stat").exists() else _from_ps(pid)

@@ -35,6 +35,9 @@ TRANSCRIPT = "transcript"
 DENIED = "denied"
 """The tag of commands that the user or a rule refused: nothing was run, so they are no failures."""
 
+RESULT_KEY = "result_key"
+"""In the context data of a command whose id was made, not told: which record told its end."""
+
 _BATCH = 200
 _OPEN_CALLS = 10_000
 
@@ -280,10 +283,6 @@ class Recorder:
         )
 
     def _start_subagent(self, fact: facts.SubagentStarted) -> None:
-        if self.live and fact.tool_call_id is None:
-            # The tool that sent it off has told it; the harness's own event gives the agent's id.
-            self.note(fact, "subagent_started", None, agent_id=fact.subagent_id, agent_type=fact.agent_type)
-            return
         remember(self.spawned, fact.tool_call_id or fact.subagent_id, None, limit=_OPEN_CALLS)
         data = {
             "task_id": fact.subagent_id,
@@ -310,9 +309,7 @@ class Recorder:
         tags = [tag for tag, holds in (("subagent", call.subagent), (TRANSCRIPT, self.from_transcript)) if holds]
         context = {"subagent": storable_text(call.subagent)} if call.subagent else {}
         if end is not None and end.key != f"result:{end.tool_call_id}":
-            context["result_key"] = storable_text(end.key)[
-                :1_000
-            ]  # the id is made: who told the end is known by it
+            context[RESULT_KEY] = _name(end.key)
         return NewCommand(
             command_type="tool",
             action=shorten(storable_text(call.action), 2_000) or call.tool,
@@ -346,6 +343,20 @@ class Recorder:
             self.flush()
             if self.events_since_checkpoint >= CHECKPOINT_EVENTS:
                 self.checkpoint(name, f"{CHECKPOINT_EVENTS} events since the last")
+
+
+def call_of(command: Command) -> facts.ToolCalled:
+    """The intent of a stored command, as it was told."""
+    call_id = command.tool_call_id or str(command.operation_id)
+    return facts.ToolCalled(
+        key=f"call:{call_id}",
+        at=command.started_at,
+        tool_call_id=call_id,
+        tool=command.tool_name or "unknown",
+        action=command.action,
+        parameters=command.parameters,
+        subagent=command.context_data.get("subagent"),
+    )
 
 
 def _data(fact: facts.Fact) -> dict[str, Any]:

@@ -36,7 +36,7 @@ _CLAUDE_TYPES = names(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Line:
-    """One line of a file: `number` from 1, `offset` in bytes; `data` is empty when it was `too_long`.
+    """One line of a file: `number` from 1, `offset` and `end` in bytes; `data` is empty when it was `too_long`.
 
     `ended` is False for a last line without its newline: it may still be being written.
     """
@@ -44,6 +44,7 @@ class Line:
     number: int
     offset: int
     data: bytes
+    end: int = 0
     ended: bool = True
     too_long: bool = False
 
@@ -66,6 +67,7 @@ def open_lines(
                 number=number,
                 offset=offset,
                 data=b"" if too_long else data.rstrip(b"\r\n"),
+                end=offset + size,
                 ended=ended,
                 too_long=too_long,
             )

@@ -52,8 +52,8 @@ class Command(NamedTuple):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewCommand:
     """A command to record: without `outcome` it is an intent, with it intent and outcome at once. The same
-    `tool_call_id` (or `operation`) within a session is the same command: an outcome completes it, with its tags and
-    context data, and `unknown` never changes an outcome that is known."""
+    `tool_call_id` (or `operation`) within a session is the same command: an outcome completes it, with its tags
+    and context data, and `unknown` never changes an outcome that is known."""
 
     command_type: str
     action: str
