@@ -1,7 +1,7 @@
 """Tells the agent of a session that was taken over, by a marker that its hooks see without the database.
 
-One file for each such session in `<home>/spool/fenced`, named after the harness's id of the session. While there is
-any, hooks look here; so each goes when its session goes on by right, has ended, or its process is gone.
+One file for each such session in `<home>/spool/fenced`, named after the harness's id of the session. While there
+is any, hooks look here; so each goes when its session goes on by right, has ended, or its process is gone.
 """
 
 from __future__ import annotations
@@ -46,10 +46,10 @@ def find_fence_notice(settings: Settings, record: SpoolRecord) -> FenceNotice | 
         if not all(isinstance(name, str) and INSTANCE_ID.fullmatch(name) for name in (instance, successor)):
             continue
         text = (
-            f"This session ({instance}) was taken over by {successor} (epoch {epoch}): its work goes on there, and"
-            " nothing that is done here is recorded as work of the thread any more. Stop here and tell the user so."
-            f" To see the work: `continuity sessions show {successor}`. To go on here, the user ends the other"
-            " session and resumes this one."
+            f"This session ({instance}) was taken over by {successor} (epoch {epoch}): its work goes on there,"
+            " and nothing that is done here is recorded as work of the thread any more. Stop here and tell the"
+            f" user so. To see the work: `continuity sessions show {successor}`. To go on here, the user ends the"
+            " other session and resumes this one."
         )
         return FenceNotice(text=text, block=settings.fence_tools == "block")
     return None

@@ -135,7 +135,8 @@ class Filling:
             held = self._held.pop(call_id)
             stored = recorder.stored_command(call_id)
             call = self._calls.get(call_id)
-            if stored is None and call is not None and call.subagent in (None, recorder.session.harness_session_id):
+            ours = (None, recorder.session.harness_session_id)
+            if stored is None and call is not None and call.subagent in ours:
                 recorder.from_transcript = True
                 for fact in (call, held.finished, *held.followed_by):
                     recorder.record(fact)

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path, PurePath
 from typing import Any
 
-from session_continuity.capture import claude_code, codex, facts
+from session_continuity.capture import claude_code, codex, facts, gemini_cli, opencode
 from session_continuity.capture.derivation import load_rules
 from session_continuity.capture.recorder import Recorder
 from session_continuity.capture.transcript_reader import TranscriptReader
@@ -25,6 +25,8 @@ from session_continuity.domain.text import shorten
 READERS: dict[str, Callable[[], TranscriptReader]] = {
     "claude-code": claude_code.transcript_reader,
     "codex": codex.transcript_reader,
+    "gemini-cli": gemini_cli.transcript_reader,
+    "opencode": opencode.transcript_reader,
 }
 
 _SHOWN_PROBLEMS = 10
@@ -59,6 +61,7 @@ def import_transcript(
     harness: Harness,
     path: Path | str,
     *,
+    session_id: str | None = None,
     project: str | None = None,
     until: int | None = None,
     rules: Path | None = None,
@@ -67,11 +70,11 @@ def import_transcript(
 ) -> ImportReport:
     """Import a recording as a session of its own; importing it again adds what is missing, and so does importing
     the recording of a session that was captured live. `until` stops after so many records, as if the agent had
-    died there. `progress` is told bytes read and in all. Memory stays bounded whatever the file's size. Raises
-    InvalidInput when the file can't be read or holds no session; Fenced when the session was taken over and the
-    file has grown since."""
+    died there; `session_id` names one of those in OpenCode's database. `progress` is told bytes read and in all,
+    `redact` sees each record first. Memory stays bounded whatever the file's size. Raises InvalidInput when the
+    file can't be read or holds no session; Fenced when the session was taken over and the file has grown since."""
     started = time.monotonic()
-    reading = _Reading(Path(path), until, progress)
+    reading = _Reading(Path(path), session_id, until, progress)
     reader = READERS[harness]()
     reader.redact = redact
     problems: Counter[str] = Counter()
@@ -126,16 +129,20 @@ def import_transcript(
 
 @dataclass(slots=True)
 class _Reading:
-    """The lines of a file, counted and reported as they are read."""
+    """The lines of a file, or the rows of one session in a database, counted and reported as they are read."""
 
     path: Path
+    session_id: str | None
     until: int | None
     progress: Callable[[int, int], None] | None
     records: int = 0
 
     def lines(self) -> Iterator[Line]:
         total = self.path.stat().st_size
-        for line in itertools.islice(open_lines(self.path), self.until):
+        lines = (
+            open_lines(self.path) if self.session_id is None else opencode.open_rows(self.path, self.session_id)
+        )
+        for line in itertools.islice(lines, self.until):
             self.records += 1
             if self.progress is not None:
                 self.progress(line.offset + len(line.data), total)
