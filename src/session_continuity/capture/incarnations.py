@@ -62,10 +62,24 @@ class Incarnations:
         self._client = client
         self._before_takeover = before_takeover
         self._taken_over = taken_over
+        self._newest: dict[tuple[str, str], Session] = {}
 
     def of_record(self, record: SpoolRecord, told: facts.HookFacts) -> Incarnation:
         """The instance that the record belongs to, begun when the record says so."""
-        session_id = storable_text(told.harness_session_id or "")
+        session = (record.harness, storable_text(told.harness_session_id or ""))
+        if not any(isinstance(fact, facts.SessionStarted | facts.PromptSubmitted) for fact in told.facts):
+            newest = self._newest.get(session)
+            if newest is not None and beginning(newest) <= (record.captured_at, record.name):
+                return Incarnation(newest)
+        found = self._find(record, told, session[1])
+        instances = instances_of(self._client, *session)
+        if instances and found.session.instance_id == instances[-1].instance_id:
+            self._newest[session] = found.session
+        else:
+            self._newest.pop(session, None)
+        return found
+
+    def _find(self, record: SpoolRecord, told: facts.HookFacts, session_id: str) -> Incarnation:
         instances = instances_of(self._client, record.harness, session_id)
         current = instance_at(instances, record.captured_at, record.name)
         if current is not None and began_with(current) == record.name:
@@ -155,9 +169,7 @@ class Incarnations:
     ) -> Incarnation:
         parent = None
         if told.parent_harness_session_id:
-            parents = instances_of(
-                self._client, record.harness, storable_text(told.parent_harness_session_id)
-            )
+            parents = instances_of(self._client, record.harness, storable_text(told.parent_harness_session_id))
             parent = instance_at(parents, record.captured_at, record.name)
         project = project_of(told.cwd)
         session = self._client.register_session(
@@ -179,9 +191,7 @@ def continue_thread(
     metadata: dict[str, Any] | None = None,
 ) -> Continued:
     """Continue a thread with the record of that name; asked again it gives the first answer."""
-    return client.resume_session(
-        instance_id, origin=origin, metadata=metadata, operation=f"began {record_name}"
-    )
+    return client.resume_session(instance_id, origin=origin, metadata=metadata, operation=f"began {record_name}")
 
 
 def instances_of(client: SessionContinuity, harness: str, harness_session_id: str) -> list[Session]:
@@ -297,9 +307,7 @@ def _origin(
     )
 
 
-def _metadata(
-    record: SpoolRecord, told: facts.HookFacts, start: facts.SessionStarted | None
-) -> dict[str, Any]:
+def _metadata(record: SpoolRecord, told: facts.HookFacts, start: facts.SessionStarted | None) -> dict[str, Any]:
     captured = {
         "began": record.name,
         "at": record.captured_at.isoformat(),

@@ -111,12 +111,8 @@ class LiveSession:
         completed before, else the oldest that is open."""
         self.recorder.flush()
         tool = fact.call.tool if fact.call else None
-        found = self.recorder.client.search_commands(
-            instance_id=self.instance_id, tool_name=tool, limit=_PAIRED
-        )
-        equal = [
-            command for command in found if (command.tool_call_id or "").startswith(f"{fact.tool_call_id}@")
-        ]
+        found = self.recorder.client.search_commands(instance_id=self.instance_id, tool_name=tool, limit=_PAIRED)
+        equal = [command for command in found if (command.tool_call_id or "").startswith(f"{fact.tool_call_id}@")]
         completed = (each for each in equal if each.context_data.get(RESULT_KEY) == storable_text(fact.key))
         open_ones = (each for each in reversed(equal) if each.outcome is None)
         command = next(completed, None) or next(open_ones, None)

@@ -80,9 +80,7 @@ def _from_ps(pid: int) -> tuple[str, datetime] | None:
     asked = ["ps", "-o", "stat=,lstart=", "-p", str(pid)]
     environment = {"PATH": os.environ.get("PATH", "/bin:/usr/bin"), "LC_ALL": "C", "TZ": "UTC"}
     try:
-        told = subprocess.run(
-            asked, capture_output=True, text=True, timeout=_SECONDS, check=True, env=environment
-        )
+        told = subprocess.run(asked, capture_output=True, text=True, timeout=_SECONDS, check=True, env=environment)
         state, _, started = told.stdout.strip().partition(" ")
         at = datetime.strptime(started.strip(), "%a %b %d %H:%M:%S %Y").replace(tzinfo=UTC)
     except (OSError, subprocess.SubprocessError, ValueError):
