@@ -1,4 +1,4 @@
-"""Scripted sessions: what a harness's hooks would put into the spool, and what it writes into its own recording."""
+"""Scripted sessions: what a harness's hooks would put into the spool, and what it writes into its recording."""
 
 from __future__ import annotations
 
@@ -124,31 +124,36 @@ def shell(stdout: str) -> dict[str, Any]:
 
 
 def working_day(script: Script) -> Script:
-    """A session with success, failure, tests, a commit, a plan made in steps, a denial, a compaction and an end."""
+    """A session with success, failure, tests, a plan made in steps, a denial, a compaction and an end."""
     script.begin()
     script.prompt("Add a rate limit to the login")
     script.says("I will look at the tests first.")
     script.calls("toolu_1", "Bash", command="pytest -q")
     script.ends("toolu_1", "Bash", shell("3 passed in 0.10s"), command="pytest -q")
     script.calls("toolu_2", "TaskCreate", subject="write the limiter")
-    script.ends("toolu_2", "TaskCreate", {"task": {"id": "1", "subject": "write the limiter"}}, subject="write the limiter")
+    task = {"id": "1", "subject": "write the limiter"}
+    script.ends("toolu_2", "TaskCreate", {"task": task}, subject="write the limiter")
     script.calls("toolu_3", "Bash", command="false")
     script.fails("toolu_3", "Bash", "Exit code 1", command="false")
     script.calls("toolu_4", "TaskUpdate", taskId="1", status="in_progress")
     script.ends("toolu_4", "TaskUpdate", {"success": True}, taskId="1", status="in_progress")
-    script.line("attachment", attachment={"type": "queued_command", "prompt": "mind the proxies", "commandMode": "prompt"})
+    queued = {"type": "queued_command", "prompt": "mind the proxies", "commandMode": "prompt"}
+    script.line("attachment", attachment=queued)
     script.says("The limiter is begun.", used=100_000)
     script.calls("toolu_5", "Bash", command="rm -rf /")
-    script.hook("PermissionDenied", tool_name="Bash", tool_input={"command": "rm -rf /"}, tool_use_id="toolu_5", reason="never")
+    denied = {"tool_name": "Bash", "tool_input": {"command": "rm -rf /"}, "tool_use_id": "toolu_5"}
+    script.hook("PermissionDenied", reason="never", **denied)
     script.hook("Notification", message="Claude needs your permission", notification_type="permission_prompt")
     script.hook("Stop", stop_hook_active=False, last_assistant_message="The limiter is begun.")
     script.prompt("go on")
     script.prompt("go on")
     script.hook("PreCompact", trigger="auto", custom_instructions="")
-    script.line("system", subtype="compact_boundary", compactMetadata={"trigger": "auto", "preTokens": 160_000, "postTokens": 9_000})
+    tokens = {"trigger": "auto", "preTokens": 160_000, "postTokens": 9_000}
+    script.line("system", subtype="compact_boundary", compactMetadata=tokens)
     script.begin("compact", model="claude-test")
     script.hook("PostCompact", trigger="auto", compact_summary="The limiter is begun; proxies matter.")
-    script.line("user", message={"role": "user", "content": "This session is being continued from a previous conversation"}, isCompactSummary=True)
+    summary = "This session is being continued from a previous conversation"
+    script.line("user", message={"role": "user", "content": summary}, isCompactSummary=True)
     script.hook("SomethingNew", secret_of_the_future=1)
     script.hook("SessionEnd", reason="prompt_input_exit")
     return script
@@ -159,21 +164,25 @@ def batches(records: list[SpoolRecord], size: int) -> list[list[SpoolRecord]]:
 
 
 VOLATILE = {
-    "supervisor_sessions": ("thread_id", "last_heartbeat", "heartbeat_bucket", "closed_at", "created_at", "status"),
+    "supervisor_sessions": ("thread_id", "last_heartbeat", "heartbeat_bucket", "closed_at", "created_at"),
     "command_log": ("id",),
-    "event_store": ("event_id", "timestamp", "created_at"),
-    "checkpoints": ("checkpoint_id", "timestamp", "created_at", "state_hash", "work_state"),
+    "event_store": (),
+    "checkpoints": (),
 }
 
 
+ORDER = ("sequence_num", "last_sequence_num", "work_state", "state_hash")
+
+
 def rows(database: str, *, ordered: bool = True) -> dict[str, list[str]]:
-    """All rows without what differs by its nature (times of the database, serial numbers, random ids); not `ordered`:
-    without sequence numbers as well."""
+    """All rows without what differs by its nature (times of the database, serial numbers, random ids); not
+    `ordered`: without sequence numbers as well."""
     found: dict[str, list[str]] = {}
     with psycopg.connect(database) as connection:
         for table, volatile in VOLATILE.items():
-            left_out = [*volatile, *(() if ordered else ("sequence_num", "last_sequence_num"))]
+            left_out = [*volatile, *(() if ordered else ORDER)]
             columns = "to_jsonb(t)" + "".join(f" - '{name}'" for name in left_out)
             query = f"SELECT ({columns})::text FROM {table} t"
-            found[table] = sorted(row[0] for row in connection.execute(query).fetchall())
+            where = " WHERE event_type <> 'instance_closed'" if table == "event_store" else ""
+            found[table] = sorted(row[0] for row in connection.execute(query + where).fetchall())
     return found

@@ -43,20 +43,17 @@ class Covered:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CoverageReport:
-    """The comparison of one instance; `problems` are lines of the recording that can't be understood."""
+    """The comparison of one instance. `missing` counts what the recording tells and is not stored, neither by a
+    hook nor filled since; `problems` are lines of the recording that can't be understood."""
 
     instance_id: str
     transcript: str
     kinds: dict[str, Covered]
+    missing: int
     problems: int
 
-    @property
-    def is_complete(self) -> bool:
-        """Whether the hooks saw everything that the recording tells."""
-        return not any(covered.transcript_only for covered in self.kinds.values())
-
     def as_json(self) -> dict[str, Any]:
-        return {**asdict(self), "is_complete": self.is_complete}
+        return asdict(self)
 
 
 class Told:
@@ -78,18 +75,18 @@ class Told:
                 if filled or metadata.get("source") != TRANSCRIPT:
                     self._left[kind][_words(data.get("text"))] += 1
 
-    def take(self, fact: facts.Fact) -> str | None:
-        """Match one fact: the kind of it that was told, None when it was not."""
+    def take(self, fact: facts.Fact) -> bool:
+        """Match one fact; False when nothing like it is left."""
         kind, name = _identity(fact)
         if kind is None:
-            return None
+            return False
         if isinstance(fact, facts.ToolCalled) and name not in self._left[kind]:
             alike = self._alike.get(_signature(fact.tool, clipped(fact.parameters)), [])
             name = alike.pop() if alike else name
         if self._left[kind][name] <= 0:
-            return None
+            return False
         self._left[kind][name] -= 1
-        return kind
+        return True
 
     def left(self, kind: str) -> list[str]:
         """What was not matched."""
@@ -112,21 +109,26 @@ def compare_coverage(
         raise InvalidInput(
             f"the hooks of {instance_id} named no recording; name it with --transcript", code="transcript_unknown"
         )
-    told = Told(client, instance_id, filled=False)
+    told, stored = Told(client, instance_id, filled=False), Told(client, instance_id)
     kinds = {kind: Covered() for kind in KINDS}
-    problems = 0
+    missing = problems = 0
     for fact in _facts_of(client, session, path):
         if isinstance(fact, facts.Problem):
             problems += 1
             continue
-        kind = told.take(fact)
-        if kind is not None:
+        kind, _ = _identity(fact)
+        if kind is None:
+            continue
+        missing += not stored.take(fact)
+        if told.take(fact):
             kinds[kind].both += 1
-        elif (missed := _identity(fact)[0]) is not None:
-            kinds[missed].transcript_only.append(_shown(fact))
+        else:
+            kinds[kind].transcript_only.append(_shown(fact))
     for kind, covered in kinds.items():
         covered.hooks_only = [shorten(name, 200) for name in told.left(kind)]
-    return CoverageReport(instance_id=instance_id, transcript=str(path), kinds=kinds, problems=problems)
+    return CoverageReport(
+        instance_id=instance_id, transcript=str(path), kinds=kinds, missing=missing, problems=problems
+    )
 
 
 def _facts_of(client: SessionContinuity, session: Session, path: Path) -> Iterator[facts.Fact | facts.Problem]:

@@ -76,7 +76,7 @@ def _tell(fact: facts.Fact, filled: _Filled) -> None:
     if filled.filling is None or filled.told is None:
         recorder.record(fact)
         return
-    lost = isinstance(fact, facts.PromptSubmitted | facts.ContextCompacted) and filled.told.take(fact) is None
+    lost = isinstance(fact, facts.PromptSubmitted | facts.ContextCompacted) and not filled.told.take(fact)
     if not lost:
         filled.filling.tell(fact, recorder)
         return

@@ -42,5 +42,5 @@ def _show(report: CoverageReport) -> None:
     ]
     if missed:
         write_table(("what", "only in", "which"), missed, nothing="")
-    if not report.is_complete:
-        write_note(f"`continuity import` of {report.transcript} fills what the hooks missed")
+    if report.missing:
+        write_note(f"{report.missing} are not stored; `continuity import` of {report.transcript} fills them")

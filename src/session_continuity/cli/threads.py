@@ -10,7 +10,6 @@ import click
 
 from session_continuity.cli.arguments import NUMBER, Call, Command, operation_option, pass_call
 from session_continuity.cli.output import write_note, write_text
-from session_continuity.domain.threads import AWAITS_AGENT
 
 if TYPE_CHECKING:
     from session_continuity.briefing import Briefing
@@ -117,6 +116,7 @@ def _continue(
     from session_continuity.briefing import brief_continuation
     from session_continuity.cli.workspace import here
     from session_continuity.domain.identity import new_operation_id
+    from session_continuity.domain.threads import AWAITS_AGENT
 
     client = call.client
     tokens = _checked_budget(call.settings.brief_tokens if budget is None else budget)
