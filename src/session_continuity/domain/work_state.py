@@ -239,10 +239,12 @@ def _number(data: Data, name: str) -> int | None:
     return int(value)
 
 
+def _list(value: Any) -> list[Any]:
+    return cast("list[Any]", value) if isinstance(value, list) else []
+
+
 def _objects(value: Any) -> list[Data]:
-    if not isinstance(value, list):
-        return []
-    return [cast("Data", item) for item in cast("list[Any]", value) if isinstance(item, dict)]
+    return [cast("Data", item) for item in _list(value) if isinstance(item, dict)]
 
 
 def _keep(entries: list[Any], kind: str, entry: Any) -> None:
@@ -312,12 +314,7 @@ def _plan(state: WorkState, data: Data, cite: str) -> None:
 
 def _check(kind: Literal["tests", "validations"], outcome: str) -> Callable[[WorkState, Data, str], None]:
     def apply(state: WorkState, data: Data, cite: str) -> None:
-        failing = data.get("failing")
-        names = (
-            [n[:_SHORT] for n in cast("list[Any]", failing) if isinstance(n, str)]
-            if isinstance(failing, list)
-            else []
-        )
+        names = [n[:_SHORT] for n in _list(data.get("failing")) if isinstance(n, str)]
         entries = cast("list[Any]", state[kind])
         check = Check(
             command=_text(data, "command", "test_name", "name", "suite", "validation", "tool"),
@@ -366,10 +363,7 @@ def _deployment(outcome: str) -> Callable[[WorkState, Data, str], None]:
 
 
 def _files(state: WorkState, data: Data, cite: str) -> None:
-    listed = data.get("files")
-    if not isinstance(listed, list):
-        return
-    for item in cast("list[Any]", listed):
+    for item in _list(data.get("files")):
         entry = cast("Data", item) if isinstance(item, dict) else {"path": item}
         path = _text(entry, "path", limit=4_096)
         if path:
@@ -382,10 +376,8 @@ def _note(state: WorkState, data: Data, cite: str) -> None:
     if text and kind == "answer":
         state["last_answer"] = Text(text=text, cite=cite)
     elif text and kind == "compaction":
-        before = state["compactions"] or Compactions(count=0, trigger="", summary="", cite=cite)
-        state["compactions"] = Compactions(
-            count=before["count"], trigger=before["trigger"], summary=text, cite=before["cite"]
-        )
+        state["compactions"] = state["compactions"] or Compactions(count=0, trigger="", summary="", cite=cite)
+        state["compactions"]["summary"] = text
     elif text and kind not in HARNESS_NOTES:
         _keep(state["notes"], "notes", Note(kind=_text(data, "kind") or "note", text=text, cite=cite))
 
@@ -423,7 +415,7 @@ def _compacted(state: WorkState, data: Data, cite: str) -> None:
     state["compactions"] = Compactions(
         count=(before["count"] if before else 0) + 1,
         trigger=_text(data, "trigger"),
-        # Where the agent's recording tells the summary, it does so just before or after.
+        # A recording that tells the summary by a note may do so just before.
         summary=_text(data, "summary", limit=_LONG) or (before["summary"] if before else ""),
         cite=cite,
     )
