@@ -10,7 +10,7 @@ import pytest
 from session_continuity.capture import facts
 from session_continuity.capture.hooks import ADAPTERS
 
-from .hooking import AT, PAYLOADS, call, of_type, one, told
+from .payloads import AT, PAYLOADS, call, of_type, one, told
 
 OPENCODE_PART = PAYLOADS["opencode"]["event.message.part.updated"]["properties"]["part"]
 

@@ -13,7 +13,7 @@ from session_continuity.capture import facts
 from session_continuity.capture.facts import HookFacts
 from session_continuity.capture.hooks import ADAPTERS
 
-from .hooking import AT, CAPTURED, PAYLOADS, RECORDINGS, call, captured, of_type, one, told
+from .payloads import AT, CAPTURED, PAYLOADS, RECORDINGS, call, captured, of_type, one, told
 
 EVENTS = [(harness, event) for harness, adapter in ADAPTERS.items() for event in adapter.EVENTS]
 REFUSED = [(harness, event) for harness, adapter in ADAPTERS.items() for event in adapter.REFUSED]
