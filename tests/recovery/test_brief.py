@@ -16,10 +16,11 @@ from session_continuity.domain.brief import count_tokens, write_brief
 from session_continuity.domain.checkpoints import Recovery
 from session_continuity.domain.drift import Drift
 from session_continuity.domain.event_store import Event
+from session_continuity.domain.fold import fold
 from session_continuity.domain.session_registry import Session
 from session_continuity.domain.text import printable_lines
 from session_continuity.domain.threads import Commands, Continued
-from session_continuity.domain.work_state import empty_state, fold
+from session_continuity.domain.work_state import empty_state
 
 NOW = datetime(2026, 3, 2, 9, tzinfo=UTC)
 HOSTILE = [
