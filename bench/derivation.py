@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from session_continuity.capture import facts
-from session_continuity.capture.derivation import FinishedCommand, Rules, derive, load_rules
+from session_continuity.capture.derivation import FinishedCommand, Rules, derive
 from session_continuity.capture.recorder import READERS
 from session_continuity.capture.transcripts import open_lines
 
@@ -174,12 +174,9 @@ def agrees(label: Mapping[str, Any], data: Mapping[str, Any]) -> bool:
     return True
 
 
-def measure(recordings: Path, labels: Iterable[Labels]) -> dict[str, Comparison]:
+def measure(recordings: Path, labels: Iterable[Labels], rules: Rules | None = None) -> dict[str, Comparison]:
     """The comparison of each labelled recording, by the labels' name."""
-    rules = load_rules()
-    return {
-        each.name: compare(each.events, derived(read_facts(each, recordings), rules)) for each in labels
-    }
+    return {each.name: compare(each.events, derived(read_facts(each, recordings), rules)) for each in labels}
 
 
 def together(comparisons: Iterable[Comparison]) -> Comparison:
