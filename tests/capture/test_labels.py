@@ -32,6 +32,7 @@ _spec.loader.exec_module(bench)
 
 LABELS = {labels.name: labels for labels in bench.read_labels()}
 REAL_WORK = ("spotter-dov", "spotter-gqc", "viewer-orchestrator")
+STORED = (*REAL_WORK, "captured-codex", "localpush-redacted")
 CLAUDE = tuple(name for name, labels in LABELS.items() if labels.harness == "claude-code")
 
 MISSED = {
@@ -91,14 +92,15 @@ def test_an_event_that_says_something_else_than_its_label_is_false_and_its_label
         assert len(bench.compare([file], [written]).right) == right
 
 
-@pytest.mark.parametrize("name", REAL_WORK)
+@pytest.mark.parametrize("name", STORED)
 def test_what_is_measured_is_what_an_import_stores(client: SessionContinuity, recordings: Path, name: str) -> None:
     labels = LABELS[name]
     measured = Counter(event.event_type for event in bench.derived(bench.read_facts(labels, recordings)))
-    report = import_transcript(client, "claude-code", recordings / labels.recording)
+    report = import_transcript(client, labels.harness, recordings / labels.recording)
+    kinds = {event.event_type for each in LABELS.values() for event in each.events}
     stored = Counter(
         event.event_type
-        for kind in measured
+        for kind in kinds
         for event in client.read_events(report.instance_id, event_type=kind, limit=1_000)
     )
     assert stored == measured
