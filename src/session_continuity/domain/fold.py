@@ -176,15 +176,17 @@ def _check(kind: Literal["tests", "validations"], outcome: str) -> Callable[[Wor
             if isinstance(failing, list)
             else []
         )
-        entries = cast("list[Any]", state[kind])
+        command = _text(data, "command", "test_name", "name", "suite", "validation", "tool")
+        if outcome == "started":
+            names = next((known["failing"] for known in state[kind] if known["command"] == command), names)
         check = Check(
-            command=_text(data, "command", "test_name", "name", "suite", "validation", "tool"),
+            command=command,
             outcome=outcome,
             summary=_text(data, "summary", "message", "error"),
             failing=names[:10],
             cite=cite,
         )
-        _replace(entries, kind, "command", cast("Data", check))
+        _replace(cast("list[Any]", state[kind]), kind, "command", cast("Data", check))
 
     return apply
 

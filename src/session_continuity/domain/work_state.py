@@ -11,7 +11,7 @@ from typing import Any, TypedDict, cast
 
 import orjson
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """Raised when the meaning of a state changes; checkpoints of another version are not folded on."""
 
 
@@ -39,7 +39,7 @@ class Plan(Cited):
 
 
 class Check(Cited):
-    """The last outcome of one test or validation command."""
+    """The last outcome of one test or validation command; one that is under way keeps what failed before."""
 
     command: str
     outcome: str
