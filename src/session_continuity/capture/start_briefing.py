@@ -13,7 +13,7 @@ from session_continuity.capture import facts
 from session_continuity.capture.hooks import ADAPTERS, HookCall
 from session_continuity.capture.incarnations import (
     began_with,
-    continue_thread,
+    how_it_began,
     instance_at,
     instances_of,
     is_gone,
@@ -48,8 +48,7 @@ def answer_session_start(client: SessionContinuity, record: SpoolRecord) -> str 
     if began_with(session) != record.name or start.source == "clear":
         return None
     if session.relation == "resumed_from" and session.parent_instance_id:
-        continued = continue_thread(client, session.parent_instance_id, record.name)
-        return _brief_of_takeover(client, continued)
+        return _brief_of_takeover(client, how_it_began(client, session, record.name))
     return _notice(client, session)
 
 
