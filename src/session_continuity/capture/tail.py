@@ -28,8 +28,8 @@ _LINES = 200
 class Filled:
     """What a harness's recording tells that its hooks do not. facts: kinds that are taken as they are. prompts:
     sources of prompts. changes: what of SessionChanged. calls: whether both name calls by the same ids, so that
-    the recording can complete those whose end no hook told. outcomes: whether hooks tell the end of some calls, but
-    not how they ended. summary: whether that of a compaction is in the recording alone; its tokens always are."""
+    the recording can complete those whose end no hook told. outcomes: whether hooks tell the end of some calls,
+    but not how they ended. summary: whether that of a compaction is in the recording alone, as its tokens are."""
 
     facts: tuple[type[facts.Fact], ...]
     prompts: frozenset[str] = frozenset()
