@@ -32,6 +32,8 @@ class Settings:
     brief_tokens: budget of a brief. postgres_binaries: bin folder for the embedded server.
     serve_host, serve_port: where `continuity serve` listens; port 0 is the usual one, or any that is free.
     serve_hosts: further names under which it may be asked.
+    spool_bytes: with more in the spool, hooks keep nothing and count it. hook_seconds: how long the hooks of
+    session start and compaction may hold the agent up.
     """
 
     home: Path
@@ -45,6 +47,8 @@ class Settings:
     serve_host: str = "127.0.0.1"
     serve_port: int = 0
     serve_hosts: tuple[str, ...] = ()
+    spool_bytes: int = 2**30
+    hook_seconds: float = 10.0
     sources: Mapping[str, str]
 
 
@@ -53,6 +57,7 @@ _TYPES: dict[str, type | tuple[type, ...]] = {
     "dsn": str,
     "prepared_statements": bool,
     "deadline_seconds": (int, float),
+    "hook_seconds": (int, float),
     "serve_host": str,
     "serve_hosts": tuple,
 }
@@ -62,6 +67,8 @@ _RANGES = {
     "context_threshold_percent": (1, 100),
     "brief_tokens": (300, 1_000_000),
     "serve_port": (0, 65_535),
+    "spool_bytes": (2**20, 2**50),
+    "hook_seconds": (0.5, 600),
 }
 _NAMES = tuple(field.name for field in fields(Settings) if field.name != "sources")
 
