@@ -114,8 +114,6 @@ def test_forwarded_records_survive_an_outage_of_the_server(
     assert len(far.spool.names()) == 19
     with far.spool.locked() as free:
         assert not free, "a hook that drained here would store them in a database of this machine"
-    port = near.url.rpartition(":")[2]
-    (near.home / "settings.toml").write_text(f"serve_port = {port}\n")
     again = residents.serve(database)
     assert again.url == near.url
     wait_until(lambda: drained(far) and drained(again), 30)
