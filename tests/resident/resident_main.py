@@ -1,13 +1,17 @@
 """A resident process with the small store: `python resident_main.py serve HOME DSN [HOST...]`, or
 `python resident_main.py forward HOME URL TOKEN`. Prints its URL when it is ready.
 
-DSN `-` is the embedded server of the home, `stuck` a store that never ends.
+DSN `-` is the embedded server of the home. In place of `serve` a store with a fault can be named: `stuck`, `dying`,
+`dying and forgetful`.
 """
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 import threading
+from pathlib import Path
 
 from tests.resident.small_store import small_store
 
@@ -25,6 +29,31 @@ def stuck_store(client):
     return store
 
 
+def dying_store(by_name: bool, home: str):
+    """A store whose process is killed as soon as it has stored a batch, the first time."""
+
+    def open_store(client):
+        inner = small_store(client, by_name=by_name)
+
+        def store(records):
+            verdicts = inner(records)
+            if not Path(home, "died").exists():
+                Path(home, "died").touch()
+                os.kill(os.getpid(), signal.SIGKILL)
+            return verdicts
+
+        return store
+
+    return open_store
+
+
+STORES = {
+    "stuck": lambda home: stuck_store,
+    "dying": lambda home: dying_store(True, home),
+    "dying and forgetful": lambda home: dying_store(False, home),
+}
+
+
 def main(role: str, home: str, *words: str) -> None:
     def ready(url: str) -> None:
         print(url, flush=True)
@@ -36,9 +65,9 @@ def main(role: str, home: str, *words: str) -> None:
                 home=home, dsn=None if dsn == "-" else dsn, serve_hosts=tuple(hosts), deadline_seconds=10.0
             )
             resident.serve(settings, open_store=small_store, ready=ready)
-        elif role == "stuck":
+        elif role in STORES:
             settings = load_settings(home=home, dsn=words[0], deadline_seconds=10.0)
-            resident.serve(settings, open_store=stuck_store, ready=ready)
+            resident.serve(settings, open_store=STORES[role](home), ready=ready)
         else:
             url, token = words
             settings = load_settings(home=home)

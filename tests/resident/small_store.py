@@ -14,7 +14,8 @@ from session_continuity.capture.drain import Rejected, Store
 from session_continuity.capture.spool import SpoolRecord
 
 
-def small_store(client: SessionContinuity) -> Store:
+def small_store(client: SessionContinuity, *, by_name: bool = True) -> Store:
+    """With `by_name` off it forgets what makes a record single, as a control."""
     known: set[str] = set()
 
     def store_one(record: SpoolRecord) -> Rejected | None:
@@ -26,7 +27,7 @@ def small_store(client: SessionContinuity) -> Store:
             client.register_session("small", instance_id=instance_id, operation="register")
             known.add(instance_id)
         data = {"number": payload["number"], "host": record.host, "at": record.captured_at.isoformat()}
-        client.append_event(instance_id, "note_recorded", data, operation=record.name)
+        client.append_event(instance_id, "note_recorded", data, operation=record.name if by_name else None)
         return None
 
     def store(records: Sequence[SpoolRecord]) -> list[Rejected | None]:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import signal
+
+import pytest
 from tests.faults.killing import own_home
 
 from session_continuity import SessionContinuity
 from session_continuity.capture.forwarding import this_host
+from session_continuity.capture.spool import Spool
 from session_continuity.capture.spool_watch import Condition, SpoolWatch
 from session_continuity.domain.errors import Refused, Unavailable
 from session_continuity.postgres.embedded import EmbeddedServer
@@ -36,6 +40,20 @@ def test_local_and_remote_captures_are_stored_in_order(
     assert stored_numbers(client, "far.example", "a") == list(range(30))
     assert running.end() == 0
     assert [line["event"] for line in running.log()] == ["started", "working", "stopped"]
+
+
+@pytest.mark.parametrize(("role", "stored"), [("dying", [0, 1, 2]), ("dying and forgetful", [0, 1, 2, 0, 1, 2])])
+def test_a_kill_between_store_and_removal_doubles_nothing(
+    residents: Residents, database: str, client: SessionContinuity, role: str, stored: list[int]
+) -> None:
+    """The second is the control: without the records' names as operation ids it would."""
+    spool = Spool(residents.folder / "home" / "spool")
+    names = [put(spool, "s", number) for number in range(3)]
+    assert residents.start(role, str(residents.folder / "home"), database).wait(20) == -signal.SIGKILL
+    assert spool.names() == names
+    again = residents.serve(database, role=role)
+    wait_until(lambda: drained(again))
+    assert stored_numbers(client, None, "s") == stored
 
 
 def test_what_can_not_be_stored_is_set_aside_and_told(
