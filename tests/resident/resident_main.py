@@ -1,7 +1,7 @@
 """A resident process with the small store: `python resident_main.py serve HOME DSN [HOST...]`, or
 `python resident_main.py forward HOME URL TOKEN`. Prints its URL when it is ready.
 
-DSN `-` is the embedded server of the home. In place of `serve` a store with a fault can be named: `stuck`, `dying`,
+DSN `-` is the embedded server of the home. In place of `serve` may stand a store with a fault: `stuck`, `dying`,
 `dying and forgetful`.
 """
 
