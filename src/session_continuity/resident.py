@@ -66,7 +66,7 @@ def serve(
         url, port = _url(listener)
         with SessionContinuity(settings) as client:
             work = _Drain(client, spool, (open_store or _live_store)(client))
-            watch = SpoolWatch(work, _teller(held))
+            watch = SpoolWatch(_at_home(held, work), _teller(held))
 
             @asynccontextmanager
             async def lifespan(app: Starlette) -> AsyncGenerator[None]:  # noqa: ARG001
@@ -115,7 +115,7 @@ def forward(
             if not alone:
                 raise Conflict("another process drains the spool and does not end", code="spool_locked")
             forwarder = Forwarder(spool, destination, host=this_host(), redact=redact)
-            watch = SpoolWatch(forwarder.send_batch, _teller(held))
+            watch = SpoolWatch(_at_home(held, forwarder.send_batch), _teller(held))
             held.announce("forward", destination.url)
             _log.info("started", forwards_to=destination.url, pid=os.getpid())
             watch.start()
@@ -185,6 +185,19 @@ def keep_in(spool: Spool) -> Keep:
         )
 
     return keep
+
+
+def _at_home(held: Residence, work: Callable[[], bool]) -> Callable[[], bool]:
+    """The work, and the end of this process when its data folder is gone."""
+
+    def at_home() -> bool:
+        if held.is_lost():
+            _log.warning("data_folder_gone")
+            os.kill(os.getpid(), signal.SIGTERM)
+            return False
+        return work()
+
+    return at_home
 
 
 def _teller(held: Residence) -> Callable[[Condition], None]:

@@ -31,8 +31,8 @@ _SECONDS_TO_APPEAR = 3.0
 class Residence:
     """The lock, held; `announce` and `tell` write what others may read."""
 
-    def __init__(self, home: Path) -> None:
-        self._home = home
+    def __init__(self, home: Path, lock: int) -> None:
+        self._home, self._lock = home, lock
         self._resident: Resident | None = None
 
     def announce(self, role: str, url: str) -> None:
@@ -63,6 +63,10 @@ class Residence:
             )
             self._write()
 
+    def is_lost(self) -> bool:
+        """Whether the lock's file was removed, with the home or alone: then another process can hold a new one."""
+        return os.fstat(self._lock).st_nlink == 0
+
     def withdraw(self) -> None:
         """Say that it ends."""
         (self._home / STATE_FILE).unlink(missing_ok=True)
@@ -91,7 +95,7 @@ def residence(home: Path) -> Generator[Residence]:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise _taken(home) from None
-        held = Residence(home)
+        held = Residence(home, descriptor)
         held.withdraw()
         try:
             yield held

@@ -14,9 +14,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.client.proxy import Proxy
 
 from session_continuity import Refused
 from session_continuity.capture.serving import find_resident, process_start
+from session_continuity.capture.spool import Spool
 from session_continuity.postgres.embedded import EmbeddedServer
 from session_continuity.resident_process import residence, stop_resident
 
@@ -123,6 +125,31 @@ def test_a_stop_in_a_drain_that_never_ends_loses_nothing(residents: Residents, d
     assert running.process.stdout.readline().strip() == "stuck"
     assert running.end() == 0
     assert [record.name for record in running.spool.pending()] == names
+
+
+def test_a_stop_while_the_database_is_silent_loses_nothing(residents: Residents, database: str) -> None:
+    with Proxy(database) as proxy:
+        running = residents.serve(proxy.conninfo)
+        put(running.spool, "s", 0)
+        wait_until(lambda: running.spool.names() == [])
+        proxy.mode = "black hole"
+        names = [put(running.spool, "s", number) for number in range(1, 3)]
+        wait_until(lambda: not lock_is_free(running.spool))
+        assert running.end() == 0
+        assert running.spool.names() == names
+
+
+def lock_is_free(spool: Spool) -> bool:
+    with spool.locked() as free:
+        return free
+
+
+def test_it_ends_when_its_data_folder_is_gone(residents: Residents, database: str) -> None:
+    """Nobody could find it any more, and another one could be started beside it."""
+    running = residents.serve(database)
+    shutil.rmtree(running.home)
+    assert running.process.wait(10) == 0
+    assert not running.home.exists()
 
 
 def test_who_is_started_detached_outlives_its_starter(residents: Residents, tmp_path: Path) -> None:
