@@ -182,7 +182,8 @@ def memory(bench: Bench) -> None:
         second, last = samples[quarter : 2 * quarter], samples[-quarter:]
         figures = {"last quarter": [max(last) / 2**20], "second quarter": [max(second) / 2**20]}
         what = f"memory (MiB) over {sent:,} captures"
-        bench.compare(what, figures, "last quarter", "second quarter", at_most=None if bench.options.small else 1.05)
+        goal = None if bench.options.small else 1.05
+        bench.compare(what, figures, "last quarter", "second quarter", at_most=goal)
         bench.check(f"none of {sent:,} captures quarantined", quarantined == 0, "0")
 
 
