@@ -49,7 +49,7 @@ class Notes:
 
 
 class Hooks:
-    """What Claude Code tells, through redaction and the recorder of live sessions: each two records are a command."""
+    """What Claude Code tells, through redaction and the recorder of live sessions: two records are a command."""
 
     role = "live"
 
@@ -77,9 +77,8 @@ class Hooks:
             commands += page
             place = (page[-1].created_at, page[-1].id)
         commands.sort(key=lambda command: command.id)
-        assert [command.tool_call_id for command in commands] == [
-            f"t{number}" for number in range((made + 1) // 2)
-        ]
+        calls = [command.tool_call_id for command in commands]
+        assert calls == [f"t{number}" for number in range((made + 1) // 2)]
         outcomes = [command.outcome for command in commands]
         assert outcomes == ["success"] * (made // 2) + [None] * (made % 2)
 
@@ -166,9 +165,7 @@ def killed_and_back(residents: Residents, running: Running, back: object) -> Run
 
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize("kind", [Notes, Hooks])
-def test_kills_of_the_resident_processes_lose_and_double_nothing(
-    tmp_path: Path, kind: type[Notes | Hooks]
-) -> None:
+def test_kills_lose_and_double_nothing(tmp_path: Path, kind: type[Notes | Hooks]) -> None:
     print(f"\nseed {SEED}: {run(tmp_path, kind, 6, 1, SEED)}")
 
 
