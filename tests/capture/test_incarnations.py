@@ -152,7 +152,7 @@ def test_a_killed_session_is_found_dead_and_its_thread_goes_on_with_the_brief(
     assert brief is not None
     assert len(brief) <= BRIEF_CHARACTERS
     first, last = brief[:1_500], brief[-400:]
-    assert f"You are {successor.instance_id} and go on" in first
+    assert f"You are {successor.instance_id} and go on where it (epoch 1, stale) stopped" in first
     assert "migrate the orders table" in first
     assert "make migrate-orders" in first
     assert "First find out what became of the 1 command(s) of unknown outcome" in last
@@ -197,6 +197,19 @@ def test_the_harness_own_resume_of_a_killed_session_gets_the_brief(
         dead.harness_session_id,
     )
     assert "make migrate-orders" in (answer_session_start(client, start) or "")
+
+
+def test_a_killed_session_gets_its_brief_also_when_nothing_was_in_flight(
+    client: SessionContinuity, tmp_path: Path, agent: subprocess.Popen[bytes]
+) -> None:
+    script = script_now(tmp_path, pid=agent.pid)
+    script.begin()
+    script.prompt("build the bridge")
+    capture(client).store(script.hooks)
+    kill(agent)
+    start = script.begin("resume")
+    capture(client).store([start])
+    assert "build the bridge" in (answer_session_start(client, start) or "")
 
 
 @pytest.mark.parametrize(("setting", "told"), [("off", None), ("notice", "An earlier session of this folder")])
