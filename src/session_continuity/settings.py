@@ -30,6 +30,8 @@ class Settings:
     prepared_statements: off behind a PgBouncer in transaction mode. context_threshold_percent: a checkpoint is
     taken when the context window crosses it.
     brief_tokens: budget of a brief. postgres_binaries: bin folder for the embedded server.
+    spool_bytes: with more in the spool, hooks keep nothing and count it. hook_seconds: how long the hooks of
+    session start and compaction may hold the agent up.
     """
 
     home: Path
@@ -40,6 +42,8 @@ class Settings:
     context_threshold_percent: int = 80
     brief_tokens: int = 2_000
     postgres_binaries: Path | None = None
+    spool_bytes: int = 2**30
+    hook_seconds: float = 10.0
     sources: Mapping[str, str]
 
 
@@ -49,6 +53,8 @@ _RANGES = {
     "connections": (1, 1_000),
     "context_threshold_percent": (1, 100),
     "brief_tokens": (300, 1_000_000),
+    "spool_bytes": (2**20, 2**50),
+    "hook_seconds": (0.5, 600),
 }
 _NAMES = tuple(field.name for field in fields(Settings) if field.name != "sources")
 
@@ -95,7 +101,12 @@ def _read(file: Path) -> dict[str, Any]:
 def _checked(name: str, value: Any, source: str) -> Any:
     if name in ("home", "postgres_binaries"):
         return Path(value).expanduser().absolute()
-    wanted = {"dsn": str, "prepared_statements": bool, "deadline_seconds": (int, float)}.get(name, int)
+    wanted = {
+        "dsn": str,
+        "prepared_statements": bool,
+        "deadline_seconds": (int, float),
+        "hook_seconds": (int, float),
+    }.get(name, int)
     if not isinstance(value, wanted) or (isinstance(value, bool) and wanted is not bool):
         raise InvalidInput(f"{name} from {source} can't be {value!r}", code="settings")
     if name in _RANGES:

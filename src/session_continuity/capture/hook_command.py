@@ -1,0 +1,37 @@
+"""The command that a harness runs as its hook, and how each event is kept."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from pathlib import Path
+
+from session_continuity.capture.spool import FOLDER, make_name
+from session_continuity.settings import Settings
+
+SCRIPT = Path(__file__).absolute().with_name("hook.sh")
+
+_GUARD = 'trap "exit 0" EXIT; if [ -r "$0" ]; then . "$0" 2> /dev/null; else cat > /dev/null; fi'
+"""Exit code 0 also when the script is gone, half written or broken: some shells answer 2, which blocks a tool."""
+
+ANSWERED = frozenset({"SessionStart", "PreCompact", "experimental.session.compacting"})
+"""The harness waits until the record is stored, and may be told something."""
+
+FLUSHED = frozenset({"Stop", "StopFailure", "SessionEnd", "Interrupt", "AfterAgent", "session.idle"})
+"""Survive power loss."""
+
+
+def hook_command(settings: Settings, harness: str, event: str) -> list[str]:
+    """The words of the command for one event of a harness, all paths absolute. Raises InvalidInput for a harness
+    or event that can't stand in a record's name."""
+    make_name(harness, event)
+    mode = "answer" if event in ANSWERED else "flush" if event in FLUSHED else "quick"
+    python = os.path.abspath(sys.executable)
+    return ["/bin/sh", "-c", _GUARD, str(SCRIPT), str(settings.home / FOLDER), harness, event, python, mode]
+
+
+def hook_line(settings: Settings, harness: str, event: str) -> str:
+    """hook_command as one line, for a harness that gives it to a shell. That shell is replaced: the hook takes its
+    parent for the client."""
+    return f"exec {shlex.join(hook_command(settings, harness, event))}"
