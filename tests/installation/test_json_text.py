@@ -81,11 +81,6 @@ def test_line_ends_of_the_file_are_used() -> None:
     assert edited == '{\r\n  "a": {\r\n    "b": {\r\n      "c": 1\r\n    }\r\n  }\r\n}\r\n'
 
 
-def test_of_two_members_with_one_key_the_last_counts() -> None:
-    text = '{"a": [1], "a": [2]}'
-    assert json_text.append_item(text, member(text, "a"), 3) == '{"a": [1], "a": [2, 3]}'
-
-
 @pytest.mark.parametrize(
     ("text", "key", "left"),
     [
@@ -108,11 +103,13 @@ def test_removal_takes_the_comma_and_keeps_comments(text: str, key: str, left: s
         ('{"a": 1\n "b": 2}', "line 2, column 2"),
         ('{"a": 1} x', "line 1, column 10"),
         ("{'a': 1}", "line 1, column 2"),
-        ('{"a": "b\n"}', "line 1, column 9"),
+        ('{"a": "b\n"}', "line 1, column 7"),
+        ('{"a": "\\q"}', "line 1, column 8"),
         ("[1, 2]", "line 1, column 1"),
         ('{"a": 1', "line 1, column 8"),
         ('{"a": 1 /* open }', "line 1, column 9"),
         ('{"a": 01}', "line 1, column 8"),
+        ('{"a": 1,\n "a": 2}', "line 2, column 2: the key 'a' stands twice"),
         ("{" * 5, "line 1, column 2"),
         ('{"a":' + "[" * 5_000, "line 1, column"),
     ],

@@ -1,7 +1,8 @@
 """JSON with comments, edited in place: everything that an edit is not about keeps its bytes.
 
-A settings file belongs to its user: comments, key order, indentation and line ends stay. So a file is never written
-anew from its value; a scan finds where each value stands, and an edit inserts, replaces or removes text there.
+A settings file belongs to its user: comments, key order, indentation and line ends stay. So a file is never
+written anew from its value; a scan finds where each value stands, and an edit inserts, replaces or removes text
+there.
 """
 
 from __future__ import annotations
@@ -10,13 +11,13 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from json.decoder import scanstring
 from typing import Any, cast
 
 from session_continuity.domain.errors import InvalidInput
 
 _TRIVIA = re.compile(r"(?:[\s\ufeff]+|//[^\n]*|/\*.*?\*/)*", re.DOTALL)
 _REST_OF_LINE = re.compile(r"[ \t]*(?:/\*[^\n]*?\*/[ \t]*)*(?://[^\r\n]*)?")
+_STRING = re.compile(r'"(?:[^"\\\x00-\x1f]|\\.)*"')
 _SCALAR = re.compile(r"-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?|true|false|null")
 _INDENT = re.compile(r"\n([ \t]+)\S")
 _DEEPEST = 100
@@ -40,13 +41,14 @@ class Node:
         return self.start if self.key is None else self.key_start
 
     def member(self, key: str) -> Node | None:
-        """The member of that key; of several the last, as all parsers read it."""
-        return next((child for child in reversed(self.children) if child.key == key), None)
+        """The member of that key."""
+        return next((child for child in self.children if child.key == key), None)
 
 
 def parse(text: str) -> Node | None:
     """The value of the text, or None when there is nothing but white space and comments. Trailing commas are
-    read. Raises InvalidInput naming line and column."""
+    read; a key that stands twice in one object is not, since an edit of the one would bring the other to life.
+    Raises InvalidInput naming line and column."""
     start = _skip(text, 0)
     if start == len(text):
         return None
@@ -86,7 +88,9 @@ def append_member(text: str, container: Node, key: str, value: Any) -> str:
 def replace(text: str, node: Node, value: Any) -> str:
     """The text with another value in the place of this one."""
     indent = _line_indent(text, node.start)
-    return text[: node.start] + _encode(text, value, indent, "\n" in text[node.start : node.end]) + text[node.end :]
+    return (
+        text[: node.start] + _encode(text, value, indent, "\n" in text[node.start : node.end]) + text[node.end :]
+    )
 
 
 def remove(text: str, container: Node, child: Node) -> str:
@@ -183,9 +187,13 @@ def _value(text: str, start: int, depth: int) -> Node:
 
 def _container(text: str, start: int, depth: int, *, closing: str) -> Node:
     children: list[Node] = []
+    keys: set[str] = set()
     place = _skip(text, start + 1)
     while text[place : place + 1] != closing:
         child = _member(text, place, depth) if closing == "}" else _value(text, place, depth + 1)
+        if child.key is not None and child.key in keys:
+            raise _broken(text, place, f"the key {child.key!r} stands twice in one object; remove one")
+        keys.add(child.key or "")
         children.append(child)
         place = _skip(text, child.end)
         if text[place : place + 1] == ",":
@@ -209,16 +217,17 @@ def _member(text: str, start: int, depth: int) -> Node:
     if text[colon : colon + 1] != ":":
         raise _broken(text, colon, "':' was expected")
     node = _value(text, _skip(text, colon + 1), depth + 1)
-    return Node(
-        start=node.start, end=node.end, value=node.value, children=node.children, key=key, key_start=start
-    )
+    return Node(start=node.start, end=node.end, value=node.value, children=node.children, key=key, key_start=start)
 
 
 def _string(text: str, start: int) -> tuple[str, int]:
+    match = _STRING.match(text, start)
+    if match is None:
+        raise _broken(text, start, "a text that is closed on its line was expected")
     try:
-        return scanstring(text, start + 1, True)
+        return json.loads(match.group()), match.end()
     except json.JSONDecodeError as error:
-        raise _broken(text, error.pos, error.msg) from None
+        raise _broken(text, start + error.pos, error.msg) from None
 
 
 def _broken(text: str, place: int, problem: str) -> InvalidInput:
