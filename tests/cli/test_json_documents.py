@@ -7,9 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from session_continuity.capture.spool import open_spool
+from session_continuity.settings import load_settings
+
 from .conftest import Continuity, leaves
 
 S = "consilio-PS-abc123"
+RECORD = "codex@Stop@7@8-0123456789ab"
 TRANSCRIPTS = Path(__file__).parents[1] / "capture" / "fixtures"
 
 RUNS: dict[str, list[str]] = {
@@ -40,6 +44,10 @@ RUNS: dict[str, list[str]] = {
     "import claude-code": [str(TRANSCRIPTS / "claude_2_1.jsonl")],
     "import codex": [str(TRANSCRIPTS / "codex_0_169.jsonl")],
     "import rules check": [],
+    "spool list": [],
+    "spool show": [RECORD],
+    "spool retry": [RECORD],
+    "spool drop": [RECORD, "--yes"],
     "db upgrade": [],
     "db downgrade": ["--to", "roles"],
     "db status": [],
@@ -107,6 +115,9 @@ def prepare(continuity: Continuity) -> None:
     continuity("sessions", "register", "consilio-s", "--instance-id", S, "--json")
     continuity("commands", "record", S, "shell", "make", "--tool-call-id", "t1", "--json")
     continuity("checkpoints", "take", S, "--json")
+    spool = open_spool(load_settings())
+    spool.put("codex", "Stop", b"{}", name=RECORD)
+    spool.quarantine(RECORD, "payload_not_json", "not JSON")
 
 
 def checkpoint(continuity: Continuity) -> str:
