@@ -30,6 +30,8 @@ class Settings:
     prepared_statements: off behind a PgBouncer in transaction mode. context_threshold_percent: a checkpoint is
     taken when the context window crosses it.
     brief_tokens: budget of a brief. postgres_binaries: bin folder for the embedded server.
+    serve_host, serve_port: where `continuity serve` listens; port 0 is the usual one, or any that is free.
+    serve_hosts: further names under which it may be asked.
     spool_bytes: with more in the spool, hooks keep nothing and count it. hook_seconds: how long the hooks of
     session start and compaction may hold the agent up.
     """
@@ -42,17 +44,29 @@ class Settings:
     context_threshold_percent: int = 80
     brief_tokens: int = 2_000
     postgres_binaries: Path | None = None
+    serve_host: str = "127.0.0.1"
+    serve_port: int = 0
+    serve_hosts: tuple[str, ...] = ()
     spool_bytes: int = 2**30
     hook_seconds: float = 10.0
     sources: Mapping[str, str]
 
 
 _ENVIRONMENT = {"home": "CONTINUITY_HOME", "dsn": "CONTINUITY_DSN"}
+_TYPES: dict[str, type | tuple[type, ...]] = {
+    "dsn": str,
+    "prepared_statements": bool,
+    "deadline_seconds": (int, float),
+    "hook_seconds": (int, float),
+    "serve_host": str,
+    "serve_hosts": tuple,
+}
 _RANGES = {
     "deadline_seconds": (0.1, 3_600),
     "connections": (1, 1_000),
     "context_threshold_percent": (1, 100),
     "brief_tokens": (300, 1_000_000),
+    "serve_port": (0, 65_535),
     "spool_bytes": (2**20, 2**50),
     "hook_seconds": (0.5, 600),
 }
@@ -101,12 +115,9 @@ def _read(file: Path) -> dict[str, Any]:
 def _checked(name: str, value: Any, source: str) -> Any:
     if name in ("home", "postgres_binaries"):
         return Path(value).expanduser().absolute()
-    wanted = {
-        "dsn": str,
-        "prepared_statements": bool,
-        "deadline_seconds": (int, float),
-        "hook_seconds": (int, float),
-    }.get(name, int)
+    if name == "serve_hosts" and isinstance(value, list):
+        value = tuple(cast("list[Any]", value))
+    wanted = _TYPES.get(name, int)
     if not isinstance(value, wanted) or (isinstance(value, bool) and wanted is not bool):
         raise InvalidInput(f"{name} from {source} can't be {value!r}", code="settings")
     if name in _RANGES:

@@ -24,6 +24,8 @@ COMMANDS = {
     "rewind": ("threads", "Continue a session from an earlier event; nothing is deleted."),
     "import": ("imports", "Read the transcripts of agents into the records."),
     "spool": ("spool", "Show captured records that are not stored yet, and deal with those that can't be."),
+    "serve": ("serve", "Run the resident server: it drains the spool and takes captures of other machines."),
+    "forward": ("serve", "Forward this machine's spool to the resident server of another."),
     "db": ("db", "Set up, inspect, verify and stop the database."),
     "settings": ("settings", "Show the settings and where each value comes from."),
     "completion": ("completion", "Print the shell's completion script."),
