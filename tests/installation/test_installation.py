@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from session_continuity import InvalidInput, NotFound, Refused
 from session_continuity.capture import claude_code_settings, hook_entries, json_text
 from session_continuity.capture.hooks import ADAPTERS
-from session_continuity.capture.installation import HARNESSES, NOT_HOOKS, Installation, wanted
+from session_continuity.capture.installation import HARNESSES, NOT_HOOKS, Installation, wanted_entries
 from session_continuity.settings import Settings
 
 from .conftest import User, make_user
@@ -67,7 +67,7 @@ def test_every_event_gets_our_command_and_foreign_settings_stay(user: User, harn
     content = path.read_bytes()
     ours = hook_entries.our_hooks(content.decode())
     assert set(ours) == events(harness)
-    hooks = wanted(user.settings, harness).hooks
+    hooks = wanted_entries(user.settings, harness).hooks
     for event, handlers in ours.items():
         assert [handler["command"] for handler in handlers] == [hooks[event].command]
     assert foreign(content) == foreign(EXAMPLES[example])

@@ -118,6 +118,11 @@ class Installation:
         Refused naming a file that can't be read."""
         return self._installed(HARNESSES[harness], self._place)
 
+    def is_current(self, harness: str) -> bool:
+        """Whether our entries are there as they would be written today. Raises as `plan`."""
+        path, _, content = self._read(HARNESSES[harness], self._place)
+        return self._with_ours(HARNESSES[harness], path, content) == content
+
     def _plan(self, harness: HarnessSettings) -> PlannedEdit:
         path, target, before = self._read(harness, self._place)
         other = replace(self._place, scope="project" if self._place.scope == "user" else "user")
@@ -130,8 +135,7 @@ class Installation:
             )
             edit = FileEdit(path=path, target=target, before=before, after=before)
             return PlannedEdit(harness=harness.HARNESS, edit=edit, notes=[note])
-        with _naming(path):
-            after = harness.install(decode(before), wanted(self._settings, harness.HARNESS), self._place).encode()
+        after = self._with_ours(harness, path, before)
         edit = FileEdit(path=path, target=target, before=before, after=after)
         return PlannedEdit(harness=harness.HARNESS, edit=edit)
 
@@ -164,6 +168,11 @@ class Installation:
             before = self._without_ours(HARNESSES[planned.harness], edit.path, before, made_by_us=False)
         return Backup(path=edit.path, before=before, after_sha256=sha256(edit.after), folders=[])
 
+    def _with_ours(self, harness: HarnessSettings, path: Path, content: bytes | None) -> bytes:
+        with _naming(path):
+            wanted = wanted_entries(self._settings, harness.HARNESS)
+            return harness.install(decode(content), wanted, self._place).encode()
+
     def _without_ours(
         self, harness: HarnessSettings, path: Path, content: bytes, *, made_by_us: bool
     ) -> bytes | None:
@@ -188,7 +197,7 @@ class Installation:
         return harness.settings_folder(self._place).is_dir()
 
 
-def wanted(settings: Settings, harness: str) -> Wanted:
+def wanted_entries(settings: Settings, harness: str) -> Wanted:
     """What is to be installed for a harness."""
     hooks: dict[str, HookLine] = {}
     for event in ADAPTERS[harness].EVENTS:
