@@ -18,7 +18,7 @@ from typing import Any
 
 import orjson
 
-from session_continuity.capture import claude_code, codex, facts
+from session_continuity.capture import claude_code, codex, facts, gemini_cli, opencode
 from session_continuity.capture.derivation import FinishedCommand, Rules, derive, load_rules
 from session_continuity.capture.transcripts import Harness, Line, open_lines
 from session_continuity.client import SessionContinuity
@@ -33,6 +33,8 @@ from session_continuity.domain.text import shorten
 READERS: dict[str, Callable[[Iterator[Line]], Iterator[facts.Fact | facts.Problem]]] = {
     "claude-code": claude_code.read_transcript,
     "codex": codex.read_transcript,
+    "gemini-cli": gemini_cli.read_transcript,
+    "opencode": opencode.read_transcript,
 }
 
 CHECKPOINT_EVENTS = 100
@@ -73,17 +75,19 @@ def import_transcript(
     harness: Harness,
     path: Path | str,
     *,
+    session_id: str | None = None,
     project: str | None = None,
     until: int | None = None,
     rules: Path | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> ImportReport:
     """Import a recording as a session of its own; importing it again adds what is missing. `until` stops after so
-    many records, as if the agent had died there. `progress` is told bytes read and in all. Memory stays bounded
-    whatever the file's size. Raises InvalidInput when the file can't be read or holds no session; Fenced when the
-    session was taken over and the file has grown since."""
+    many records, as if the agent had died there; `session_id` names one of those in OpenCode's database.
+    `progress` is told bytes read and in all. Memory stays bounded whatever the file's size. Raises InvalidInput
+    when the file can't be read or holds no session; Fenced when the session was taken over and the file has grown
+    since."""
     started = time.monotonic()
-    reading = _Reading(Path(path), until, progress)
+    reading = _Reading(Path(path), session_id, until, progress)
     recorder = Recorder(client, project=project, fallback_id=reading.path.stem, rules=load_rules(rules))
     problems: Counter[str] = Counter()
     shown: list[str] = []
@@ -119,16 +123,20 @@ def import_transcript(
 
 @dataclass(slots=True)
 class _Reading:
-    """The lines of a file, counted and reported as they are read."""
+    """The lines of a file, or the rows of one session in a database, counted and reported as they are read."""
 
     path: Path
+    session_id: str | None
     until: int | None
     progress: Callable[[int, int], None] | None
     records: int = 0
 
     def lines(self) -> Iterator[Line]:
         total = self.path.stat().st_size
-        for line in itertools.islice(open_lines(self.path), self.until):
+        lines = (
+            open_lines(self.path) if self.session_id is None else opencode.open_rows(self.path, self.session_id)
+        )
+        for line in itertools.islice(lines, self.until):
             self.records += 1
             if self.progress is not None:
                 self.progress(line.offset + len(line.data), total)

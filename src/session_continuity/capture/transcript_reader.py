@@ -44,7 +44,7 @@ class TranscriptReader:
             if isinstance(record, Problem):
                 yield record
                 continue
-            kind = text(record.get("type")) or ""
+            kind = self.kind_of(record)
             if kind in self.handlers:
                 yield from self._known(number, kind, record)
             elif kind not in self.ignored:
@@ -59,6 +59,10 @@ class TranscriptReader:
         self.at = moment(record.get("timestamp")) or self.at
         yield from self.before(kind, record)
         yield from self.handlers[kind](record)
+
+    def kind_of(self, record: Record) -> str:
+        """The name under which a record's handler is found."""
+        return text(record.get("type")) or ""
 
     def before(self, kind: str, record: Record) -> Iterator[Fact]:
         """Told of every record that has a handler, first: starts the session."""

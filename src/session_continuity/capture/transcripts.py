@@ -17,10 +17,12 @@ from .facts import JSON, Problem, Record
 MAX_LINE_BYTES = 64 * 1024 * 1024
 """A longer line is skipped and reported, so that one line can't fill the memory."""
 
-Harness: TypeAlias = Literal["claude-code", "codex"]
+Harness: TypeAlias = Literal["claude-code", "codex", "gemini-cli", "opencode"]
 
 _CHUNK_BYTES = 256 * 1024
 _DETECT_LINES = 50
+_DETECT_BYTES = 64 * 1024
+_SQLITE = b"SQLite format 3\0"
 
 
 def names(several: str) -> frozenset[str]:
@@ -81,10 +83,21 @@ def records(lines: Iterable[bytes | Line]) -> Iterator[tuple[int, Record | Probl
 
 
 def detect(path: Path | str) -> Harness | None:
-    """Tell whose transcript a file is by its first records; None when neither harness wrote it."""
+    """Tell whose transcript a file is by its first records; None when no harness wrote it.
+
+    A SQLite database is taken for OpenCode's; a JSON object over many lines for Gemini CLI's, if it says so.
+    """
+    with Path(path).open("rb") as file:
+        head = file.read(_DETECT_BYTES)
+    if head.startswith(_SQLITE):
+        return "opencode"
+    if head.partition(b"\n")[0].strip() == b"{" and (b'"projectHash"' in head or b'"gemini"' in head):
+        return "gemini-cli"
     for _, record in records(_first(open_lines(path), _DETECT_LINES)):
         if isinstance(record, Problem):
             continue
+        if "sessionId" in record and "projectHash" in record:
+            return "gemini-cli"
         kind = text(record.get("type"))
         if kind in ("session_meta", "response_item", "event_msg", "turn_context") and "payload" in record:
             return "codex"
