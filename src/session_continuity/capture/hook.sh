@@ -46,7 +46,7 @@ if [ ! -e "$1/full" ] && cat > "$1/.$name"; then
         exit 0
     fi
     [ "$5" = quick ] || sync "$1/.$name" || sync
-    if mv "$1/.$name" "$1/$name"; then
+    if mv "$1/.$name" "$1/$name" || [ -e "$1/$name" ]; then
         [ "$5" = quick ] || sync "$1" || sync
         exit 0
     fi
