@@ -42,7 +42,11 @@ def main(arguments: Sequence[str]) -> int:
     """Keep the record on standard input, then answer."""
     harness, event, client, home = arguments[0], arguments[1], int(arguments[2]), Path(arguments[3])
     log = HookLog(home / "logs" / "hook.log", f"{harness} {event}")
-    spool = Spool(home / FOLDER)
+    try:
+        spool = Spool(home / FOLDER)
+    except (SessionContinuityError, OSError) as error:
+        log.write(error)
+        return 1
     payload = sys.stdin.buffer.read(RECORD_LIMIT + 1)
     try:
         record = _keep(spool, harness, event, client, payload, log)
