@@ -69,7 +69,7 @@ def test_every_event_gets_our_command_and_foreign_settings_stay(user: User, harn
     assert set(ours) == events(harness)
     hooks = wanted_entries(user.settings, harness).hooks
     for event, handlers in ours.items():
-        assert [handler["command"] for handler in handlers] == [hooks[event].command]
+        assert [handler["command"] for handler in handlers] == [hooks[event].line]
     assert foreign(content) == foreign(EXAMPLES[example])
     assert COMMENT.findall(content) == COMMENT.findall(EXAMPLES[example] or b"")
 

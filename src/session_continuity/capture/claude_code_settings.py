@@ -37,7 +37,7 @@ def settings_file(place: Place) -> Path:
 def install(text: str, wanted: Wanted, place: Place) -> str:
     """Our hooks, timeouts in seconds, and the status line, which goes on showing the user's own."""
     handlers = {
-        event: {"type": "command", "command": hook.command, "timeout": hook.seconds}
+        event: {"type": "command", "command": hook.line, "timeout": hook.seconds}
         for event, hook in wanted.hooks.items()
     }
     text = hook_entries.put_hooks(text, handlers)

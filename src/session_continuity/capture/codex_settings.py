@@ -32,7 +32,7 @@ def settings_file(place: Place) -> Path:
 def install(text: str, wanted: Wanted, place: Place) -> str:  # noqa: ARG001
     """Our hooks, timeouts in seconds. Codex knows no `args`, and a handler of an unknown type voids the file."""
     handlers = {
-        event: {"type": "command", "command": hook.command, "timeout": hook.seconds}
+        event: {"type": "command", "command": hook.line, "timeout": hook.seconds}
         for event, hook in wanted.hooks.items()
     }
     return hook_entries.put_hooks(text, handlers)

@@ -30,7 +30,7 @@ def settings_file(place: Place) -> Path:
 def install(text: str, wanted: Wanted, place: Place) -> str:  # noqa: ARG001
     """Our hooks, timeouts in milliseconds."""
     handlers = {
-        event: {"type": "command", "name": HOOK_NAME, "command": hook.command, "timeout": hook.seconds * 1_000}
+        event: {"type": "command", "name": HOOK_NAME, "command": hook.line, "timeout": hook.seconds * 1_000}
         for event, hook in wanted.hooks.items()
     }
     return hook_entries.put_hooks(text, handlers)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,16 +32,15 @@ class Place:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HookLine:
-    """One hook to install: the words of its command, and whether it may take long."""
+    """One hook to install: its command as words and as a line for a shell, and whether it may take long.
+
+    A settings file gets the line, also where a harness would take words: a version that does not know them would
+    start a bare shell, and that would run the payload on its standard input as a script.
+    """
 
     words: Sequence[str]
+    line: str
     slow: bool
-
-    @property
-    def command(self) -> str:
-        """The command for a shell. No harness is given words to run without one: a version that does not know them
-        would start a bare shell, and that would run the payload on its standard input as a script."""
-        return shlex.join(self.words)
 
     @property
     def seconds(self) -> int:

@@ -15,10 +15,15 @@ SCRIPT = Path(__file__).absolute().with_name("hook.sh")
 _GUARD = 'trap "exit 0" EXIT; if [ -r "$0" ]; then . "$0" 2> /dev/null; else cat > /dev/null; fi'
 """Exit code 0 also when the script is gone, half written or broken: some shells answer 2, which blocks a tool."""
 
-ANSWERED = frozenset({"SessionStart", "PreCompact", "experimental.session.compacting"})
+SESSION_STARTS = frozenset({"SessionStart", "event.session.created", "session.resumed"})
+"""A session begins or goes on, and its model may be told a brief."""
+
+ANSWERED = SESSION_STARTS | {"PreCompact", "experimental.session.compacting"}
 """The harness waits until the record is stored, and may be told something."""
 
-FLUSHED = frozenset({"Stop", "StopFailure", "SessionEnd", "Interrupt", "AfterAgent", "session.idle"})
+FLUSHED = frozenset(
+    {"Stop", "StopFailure", "SessionEnd", "Interrupt", "AfterAgent", "event.session.idle", "dispose"}
+)
 """Survive power loss."""
 
 

@@ -22,7 +22,7 @@ from session_continuity.capture import (
     opencode_settings,
 )
 from session_continuity.capture.harness_settings import HarnessSettings, HookLine, Place, Wanted
-from session_continuity.capture.hook_command import ANSWERED, hook_command
+from session_continuity.capture.hook_command import ANSWERED, hook_command, hook_line
 from session_continuity.capture.hooks import ADAPTERS
 from session_continuity.capture.settings_files import (
     Backup,
@@ -199,10 +199,15 @@ class Installation:
 
 def wanted_entries(settings: Settings, harness: str) -> Wanted:
     """What is to be installed for a harness."""
-    hooks: dict[str, HookLine] = {}
-    for event in ADAPTERS[harness].EVENTS:
-        if event not in NOT_HOOKS:
-            hooks[event] = HookLine(words=hook_command(settings, harness, event), slow=event in ANSWERED)
+    hooks = {
+        event: HookLine(
+            words=hook_command(settings, harness, event),
+            line=hook_line(settings, harness, event),
+            slow=event in ANSWERED,
+        )
+        for event in ADAPTERS[harness].EVENTS
+        if event not in NOT_HOOKS
+    }
     home = ["--home", str(settings.home)]
     status_line = [sys.executable, "-I", "-m", "session_continuity", "statusline", harness, *home]
     return Wanted(hooks=hooks, status_line=status_line)
