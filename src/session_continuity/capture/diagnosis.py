@@ -12,8 +12,10 @@ from typing import Any, Literal, TypeAlias
 from session_continuity.capture.harness_settings import HarnessSettings, Place
 from session_continuity.capture.hook_command import SCRIPT
 from session_continuity.capture.installation import HARNESSES, Installation
+from session_continuity.capture.probe import Probe
 from session_continuity.capture.serving import find_resident
 from session_continuity.capture.spool import SpoolStatus, open_spool
+from session_continuity.client import SessionContinuity
 from session_continuity.deployment import Deployment
 from session_continuity.domain.errors import SessionContinuityError
 from session_continuity.settings import Settings
@@ -213,6 +215,48 @@ class Diagnosis:
             )
 
 
+def probe_links(client: SessionContinuity, set_up: Sequence[SetUp]) -> Iterator[Link]:
+    """A probe through each harness that is set up. Starts the embedded server; leaves a tombstone for each."""
+    resident = find_resident(client.settings.home)
+    if resident is not None and resident.role == "forward":
+        yield Link(
+            name="probe",
+            state="absent",
+            found=f"records are forwarded to {resident.url}",
+            remedy="run `continuity doctor` on that machine",
+        )
+        return
+    probe = Probe(client)
+    for each in set_up:
+        name = each.harness.HARNESS
+        try:
+            result = probe.send(name, each.commands)
+        except (SessionContinuityError, OSError) as error:
+            yield Link(
+                name="probe", harness=name, state="broken", found=str(error), remedy=_PROBE_REMEDIES["drain"]
+            )
+            continue
+        if result.stage is None:
+            passed = f"hook {result.hook_ms:.0f} ms, row after {result.row_ms:.0f} ms"
+            yield Link(name="probe", harness=name, state="ok", found=passed)
+        else:
+            yield Link(
+                name="probe",
+                harness=name,
+                state="warning" if result.stage == "removal" else "broken",
+                found=f"{result.stage}: {result.problem}",
+                remedy=_PROBE_REMEDIES[result.stage],
+            )
+
+
+_PROBE_REMEDIES = {
+    "hook": "run `continuity init` again; if that does not help, run the command in the agent's settings by hand",
+    "drain": "see that the database can be reached: `continuity db status`",
+    "row": "look into hook.log and serve.log in the logs folder of the data folder",
+    "removal": "delete it as a role that may: DELETE FROM supervisor_sessions WHERE project = 'continuity-probe'",
+}
+
+
 def _same_file(harness: HarnessSettings, places: Sequence[Place]) -> bool:
     return len({harness.settings_file(place) for place in places}) == 1
 
@@ -229,7 +273,7 @@ def _spool_links(folder: Path, status: SpoolStatus) -> Iterator[Link]:
         yield Link(
             name="spool",
             state="warning",
-            found=f"{status.waiting} records wait in {folder}, the first since {status.oldest:%Y-%m-%d %H:%M:%S} UTC",
+            found=f"{status.waiting} records wait in {folder}, the first since {status.oldest:%Y-%m-%d %H:%M} UTC",
             remedy="let it drain with `continuity serve --detach`",
         )
     else:
