@@ -81,11 +81,15 @@ def serve(
 
             app = create_app(
                 Access(port=port, hosts=hosts, tokens=tokens),
-                routes=[capture_route(_keep_in(spool))],
+                routes=[capture_route(keep_in(spool))],
                 is_well=watch.is_alive,
                 lifespan=lifespan,
             )
-            _run(app, listener)
+            server = http_server(app)
+            # uvicorn repeats the signal when it has ended: the default handler would kill us in the middle of
+            # tidying up.
+            _on_end(lambda: setattr(server, "should_exit", True))
+            server.run(sockets=[listener])
         _log.info("stopped")
 
 
@@ -165,22 +169,20 @@ def _live_store(client: SessionContinuity) -> Store:
     return live_store(client)
 
 
-def _keep_in(spool: Spool) -> Keep:
-    # One at a time: two requests may bring the same record at once.
-    one_at_a_time = threading.Lock()
+def keep_in(spool: Spool) -> Keep:
+    """What the capture route puts its records with."""
 
     def keep(record: ReceivedRecord) -> None:
-        with one_at_a_time:
-            spool.put(
-                record.harness,
-                record.event,
-                record.payload,
-                client_pid=record.client_pid,
-                host=record.host,
-                captured_at=record.captured_at,
-                name=record.name,
-                flush=True,
-            )
+        spool.put(
+            record.harness,
+            record.event,
+            record.payload,
+            client_pid=record.client_pid,
+            host=record.host,
+            captured_at=record.captured_at,
+            name=record.name,
+            flush=True,
+        )
 
     return keep
 
@@ -237,8 +239,9 @@ def _url(listener: socket.socket) -> tuple[str, int]:
     return f"http://{f'[{host}]' if ':' in host else host}:{port}", port
 
 
-def _run(app: Starlette, listener: socket.socket) -> None:
-    server = uvicorn.Server(
+def http_server(app: Starlette) -> uvicorn.Server:
+    """The HTTP server of an application, with the limits of its connections."""
+    return uvicorn.Server(
         uvicorn.Config(
             app,
             http=BoundedConnection,
@@ -251,13 +254,6 @@ def _run(app: Starlette, listener: socket.socket) -> None:
             timeout_graceful_shutdown=1,
         )
     )
-
-    def stop() -> None:
-        server.should_exit = True
-
-    # uvicorn repeats the signal when it has ended: the default handler would kill us before we have tidied up.
-    _on_end(stop)
-    server.run(sockets=[listener])
 
 
 def _on_end(do: Callable[[], None]) -> None:

@@ -48,6 +48,8 @@ RUNS: dict[str, list[str]] = {
     "spool show": [RECORD],
     "spool retry": [RECORD],
     "spool drop": [RECORD, "--yes"],
+    "serve": ["--status"],
+    "forward": ["--to", "https://build.example"],
     "db upgrade": [],
     "db downgrade": ["--to", "roles"],
     "db status": [],
@@ -58,7 +60,7 @@ RUNS: dict[str, list[str]] = {
     "settings show": [],
     "completion": ["bash"],
 }
-REFUSED = {"db stop": 1, "db deploy": 2}
+REFUSED = {"db stop": 1, "db deploy": 2, "forward": 2}
 """What can't be done with the database of a test, and its exit code; the answer is a document all the same."""
 
 

@@ -85,14 +85,15 @@ def forward(call: Call, url: str, token_stdin: bool, plain_http: bool) -> None:
     import gc
 
     from session_continuity.capture.forwarding import Destination
-    from session_continuity.capture.redaction import Redactor
-    from session_continuity.resident import forward as run
 
     token = read_stdin("token") if token_stdin else os.environ.get("CONTINUITY_TOKEN", "")
     if not token.strip():
         raise click.UsageError("the token is missing: --token-stdin reads it, or set CONTINUITY_TOKEN.")
     destination = Destination.of(url, token.strip(), plain=plain_http)
-    gc.enable()
+    from session_continuity.capture.redaction import Redactor
+    from session_continuity.resident import forward as run
+
+    gc.enable()  # the command line turns it off, but this one runs for long
     redactor = Redactor(call.settings)
     run(
         call.settings,
