@@ -32,6 +32,8 @@ class Settings:
     brief_tokens: budget of a brief. postgres_binaries: bin folder for the embedded server.
     serve_host, serve_port: where `continuity serve` listens; port 0 is the usual one, or any that is free.
     serve_hosts: further names under which it may be asked.
+    session_start_brief: what a session is told at its start of a thread that died or was left: off, notice, brief.
+    fence_tools: whether a session that was taken over is told so, or its tools are blocked, too (tell, block).
     spool_bytes: with more in the spool, hooks keep nothing and count it. hook_seconds: how long the hooks of
     session start and compaction may hold the agent up.
     """
@@ -47,6 +49,8 @@ class Settings:
     serve_host: str = "127.0.0.1"
     serve_port: int = 0
     serve_hosts: tuple[str, ...] = ()
+    session_start_brief: str = "brief"
+    fence_tools: str = "block"
     spool_bytes: int = 2**30
     hook_seconds: float = 10.0
     sources: Mapping[str, str]
@@ -70,6 +74,7 @@ _RANGES = {
     "spool_bytes": (2**20, 2**50),
     "hook_seconds": (0.5, 600),
 }
+_CHOICES = {"session_start_brief": ("off", "notice", "brief"), "fence_tools": ("tell", "block")}
 _NAMES = tuple(field.name for field in fields(Settings) if field.name != "sources")
 
 
@@ -115,6 +120,11 @@ def _read(file: Path) -> dict[str, Any]:
 def _checked(name: str, value: Any, source: str) -> Any:
     if name in ("home", "postgres_binaries"):
         return Path(value).expanduser().absolute()
+    if name in _CHOICES:
+        if value not in _CHOICES[name]:
+            known = ", ".join(_CHOICES[name])
+            raise InvalidInput(f"{name} from {source} must be one of {known}, not {value!r}", code="settings")
+        return value
     if name == "serve_hosts" and isinstance(value, list):
         value = tuple(cast("list[Any]", value))
     wanted = _TYPES.get(name, int)

@@ -14,7 +14,7 @@ from session_continuity.cli.failures import FAILED, exit_code
 from session_continuity.cli.output import is_terminal, write_error, write_fields, write_note, write_text
 
 if TYPE_CHECKING:
-    from session_continuity.capture.recorder import ImportReport
+    from session_continuity.capture.transcript_import import ImportReport
     from session_continuity.capture.transcripts import Harness
 
 _T = TypeVar("_T")
@@ -149,7 +149,7 @@ def _sessions(harness: Harness, file: Path) -> Sequence[str | None]:
 
 
 def _import_one(call: Call, harness: Harness, file: Path, options: dict[str, Any]) -> ImportReport:
-    from session_continuity.capture.recorder import import_transcript
+    from session_continuity.capture.transcript_import import import_transcript
 
     with _progress(file) as progress:
         return import_transcript(call.client, harness, file, progress=progress, **options)

@@ -14,7 +14,7 @@ import orjson
 
 from session_continuity.domain.event_store import Event
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """Raised when the meaning of a state changes; checkpoints of another version are not folded on."""
 
 KEPT = {
@@ -32,6 +32,9 @@ KEPT = {
     "plan": 100,
 }
 """How many entries of each kind a state holds; older ones stay in the events."""
+
+HARNESS_NOTES = frozenset({"notification", "unmapped", "turn_error", "subagent_ended", "compaction"})
+"""Kinds of notes that tell of the harness, not of the work: they stay in the events and crowd no decision out."""
 
 _SHORT, _LONG = 300, 2_000
 
@@ -375,10 +378,12 @@ def _files(state: WorkState, data: Data, cite: str) -> None:
 
 
 def _note(state: WorkState, data: Data, cite: str) -> None:
-    text = _text(data, "text", "note", limit=_LONG)
-    if text and data.get("kind") == "answer":
+    text, kind = _text(data, "text", "note", limit=_LONG), data.get("kind")
+    if text and kind == "answer":
         state["last_answer"] = Text(text=text, cite=cite)
-    elif text:
+    elif text and kind == "compaction" and state["compactions"] is not None:
+        state["compactions"]["summary"] = text
+    elif text and kind not in HARNESS_NOTES:
         _keep(state["notes"], "notes", Note(kind=_text(data, "kind") or "note", text=text, cite=cite))
 
 
