@@ -81,9 +81,10 @@ def _tool_finished(hook: Hook) -> Iterator[Fact]:
     if call.tool in SHELL_TOOLS:
         output = parts_text(response) or parts_text(fields(response).get("content"))
         finished = replace(finished, result={"output": output}, outcome="unknown", error=None)
-    yield replace(finished, call=call)
+    # What it led to comes first: the recorder derives nothing from a call whose subagent is known already.
     if finished.outcome == "success":
         yield from _consequences(hook, call, parts_text(response))
+    yield replace(finished, call=call)
 
 
 def _consequences(hook: Hook, call: facts.ToolCalled, answer: str) -> Iterator[Fact]:
