@@ -22,7 +22,8 @@ from pathlib import Path
 from session_continuity import SessionContinuity
 from session_continuity.briefing import brief_continuation
 from session_continuity.capture import facts
-from session_continuity.capture.transcript_import import READERS, import_transcript
+from session_continuity.capture.readers import READERS
+from session_continuity.capture.transcript_import import import_transcript
 from session_continuity.capture.transcripts import detect, open_lines
 from session_continuity.deployment import Deployment
 from session_continuity.domain.text import printable

@@ -11,8 +11,9 @@ from pathlib import Path
 from session_continuity import SessionContinuity
 from session_continuity.capture.derivation import load_rules
 from session_continuity.capture.facts import Problem, SessionStarted
+from session_continuity.capture.readers import READERS
 from session_continuity.capture.recorder import Recorder
-from session_continuity.capture.transcript_import import READERS, register_imported
+from session_continuity.capture.transcript_import import register_imported
 from session_continuity.capture.transcripts import open_lines
 
 

@@ -14,12 +14,14 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from types import FrameType
+from typing import Protocol
 
 import structlog
 import uvicorn
 from starlette.applications import Starlette
 
-from session_continuity.capture.drain import Rejected, Store, drain
+from session_continuity.capture.drain import Rejected, drain
+from session_continuity.capture.facts import JSON
 from session_continuity.capture.forwarding import Destination, Forwarder, this_host
 from session_continuity.capture.serving import LOG_FILE, LOG_FOLDER
 from session_continuity.capture.spool import Spool, SpoolRecord, open_spool
@@ -39,16 +41,28 @@ USUAL_PORT = 27_182
 """Taken when no port is asked for; when another user's server has it, any free one is."""
 
 _LOOK_SECONDS = 5.0
-"""Between two full looks at an idle spool: its capacity, drafts of killed hooks."""
+"""Between two looks at an idle spool (its capacity, drafts of killed hooks) and at the running sessions."""
 
 _STOP_SECONDS = 3.0
 _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 
+class Capture(Protocol):
+    """What becomes of captured records: LiveCapture, or what a test puts in its place."""
+
+    def store(self, records: Sequence[SpoolRecord]) -> Sequence[Rejected | None]:
+        """As `drain` wants it."""
+        ...
+
+    def watch(self) -> None:
+        """One look at the running sessions, while nothing waits. Raises Unavailable."""
+        ...
+
+
 def serve(
     settings: Settings,
     *,
-    open_store: Callable[[SessionContinuity], Store] | None = None,
+    open_capture: Callable[[SessionContinuity], Capture] | None = None,
     ready: Callable[[str], None] | None = None,
 ) -> None:
     """Be the resident server of the settings' home until SIGTERM or SIGINT; `ready` hears its URL.
@@ -65,8 +79,8 @@ def serve(
         open_log(_log_file(settings.home))
         url, port = _url(listener)
         with SessionContinuity(settings) as client:
-            work = _Drain(client, spool, (open_store or _live_store)(client))
-            watch = SpoolWatch(work, _teller(held))
+            work = _Drain(client, spool, (open_capture or _live_capture)(client))
+            watch = SpoolWatch(_at_home(held, work), _teller(held))
 
             @asynccontextmanager
             async def lifespan(app: Starlette) -> AsyncGenerator[None]:  # noqa: ARG001
@@ -97,7 +111,7 @@ def forward(
     settings: Settings,
     destination: Destination,
     *,
-    redact: Callable[[object], object],
+    redact: Callable[[JSON], JSON],
     ready: Callable[[str], None] | None = None,
 ) -> None:
     """Be the resident process of the settings' home that sends its spool elsewhere, until SIGTERM or SIGINT.
@@ -115,7 +129,7 @@ def forward(
             if not alone:
                 raise Conflict("another process drains the spool and does not end", code="spool_locked")
             forwarder = Forwarder(spool, destination, host=this_host(), redact=redact)
-            watch = SpoolWatch(forwarder.send_batch, _teller(held))
+            watch = SpoolWatch(_at_home(held, forwarder.send_batch), _teller(held))
             held.announce("forward", destination.url)
             _log.info("started", forwards_to=destination.url, pid=os.getpid())
             watch.start()
@@ -127,10 +141,10 @@ def forward(
 
 
 class _Drain:
-    """One batch out of the spool, whenever something waits."""
+    """One batch out of the spool, whenever something waits; now and then a look at spool and sessions."""
 
-    def __init__(self, client: SessionContinuity, spool: Spool, store: Store) -> None:
-        self._client, self._spool, self._inner = client, spool, store
+    def __init__(self, client: SessionContinuity, spool: Spool, capture: Capture) -> None:
+        self._client, self._spool, self._capture = client, spool, capture
         self._failure: SessionContinuityError | None = None
         self._next_look = 0.0
         self._lost = 0
@@ -140,9 +154,9 @@ class _Drain:
         if not self._reached:
             self._client.find_sessions(limit=1)  # starts the embedded server
             self._reached = True
-        if not self._spool.names() and time.monotonic() < self._next_look:
+        look = time.monotonic() >= self._next_look
+        if not (look or self._spool.names()):
             return False
-        self._next_look = time.monotonic() + _LOOK_SECONDS
         self._failure = None
         report = drain(self._spool, self._store, until_empty=False)
         if report.quarantined:
@@ -153,20 +167,26 @@ class _Drain:
             self._lost = report.spool.lost
         if self._failure is not None:
             raise self._failure
-        return report.spool is not None and report.spool.waiting > 0
+        if report.spool is None or report.spool.waiting > 0:
+            return report.spool is not None
+        if look:
+            self._next_look = time.monotonic() + _LOOK_SECONDS
+            self._capture.watch()
+        return False
 
     def _store(self, records: Sequence[SpoolRecord]) -> Sequence[Rejected | None]:
         try:
-            return self._inner(records)
+            return self._capture.store(records)
         except (Unavailable, Refused) as error:
             self._failure = error
             raise
 
 
-def _live_store(client: SessionContinuity) -> Store:
-    from session_continuity.capture.live import live_store
+def _live_capture(client: SessionContinuity) -> Capture:
+    from session_continuity.capture.live import LiveCapture
+    from session_continuity.capture.redaction import Redactor
 
-    return live_store(client)
+    return LiveCapture(client, redact=Redactor(client.settings).redact)
 
 
 def keep_in(spool: Spool) -> Keep:
@@ -185,6 +205,19 @@ def keep_in(spool: Spool) -> Keep:
         )
 
     return keep
+
+
+def _at_home(held: Residence, work: Callable[[], bool]) -> Callable[[], bool]:
+    """The work, and the end of this process when its data folder is gone."""
+
+    def at_home() -> bool:
+        if held.is_lost():
+            _log.warning("data_folder_gone")
+            os.kill(os.getpid(), signal.SIGTERM)
+            return False
+        return work()
+
+    return at_home
 
 
 def _teller(held: Residence) -> Callable[[Condition], None]:

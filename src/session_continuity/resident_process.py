@@ -18,7 +18,8 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-from session_continuity.capture.serving import STATE_FILE, Resident, find_resident, process_start
+from session_continuity.capture.processes import seen_process
+from session_continuity.capture.serving import STATE_FILE, Resident, find_resident
 from session_continuity.capture.spool_watch import Condition
 from session_continuity.domain.errors import Conflict, Refused, Unavailable
 
@@ -31,25 +32,26 @@ _SECONDS_TO_APPEAR = 3.0
 class Residence:
     """The lock, held; `announce` and `tell` write what others may read."""
 
-    def __init__(self, home: Path) -> None:
-        self._home = home
+    def __init__(self, home: Path, lock: int) -> None:
+        self._home, self._lock = home, lock
         self._resident: Resident | None = None
 
     def announce(self, role: str, url: str) -> None:
         """Say who this process is and where it listens or sends to."""
-        now = _now()
-        start = process_start(os.getpid())
-        if start is None:
-            raise Refused("The process table can't be read (/proc), so nobody could find this process.")
+        now = datetime.now(UTC)
+        seen = seen_process(os.getpid(), since=now)
+        if seen is None:
+            raise Refused("The process table can't be read, so nobody could find this process.")
+        began = now.isoformat(timespec="seconds")
         self._resident = Resident(
             pid=os.getpid(),
-            process_start=start,
+            process_start=seen.started,
             role=role,
             url=url,
             version=version("session-continuity"),
-            started_at=now,
+            started_at=began,
             condition="working",
-            since=now,
+            since=began,
             reason=None,
         )
         self._write()
@@ -62,6 +64,13 @@ class Residence:
                 self._resident, condition=condition.state, since=since, reason=condition.reason
             )
             self._write()
+
+    def is_lost(self) -> bool:
+        """Whether the lock's file is gone, alone or with the home: then another process can hold a new one."""
+        try:
+            return not os.path.samestat(os.fstat(self._lock), (self._home / LOCK_FILE).lstat())
+        except FileNotFoundError:
+            return True
 
     def withdraw(self) -> None:
         """Say that it ends."""
@@ -91,7 +100,7 @@ def residence(home: Path) -> Generator[Residence]:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise _taken(home) from None
-        held = Residence(home)
+        held = Residence(home, descriptor)
         held.withdraw()
         try:
             yield held
@@ -129,7 +138,7 @@ def wait_for_resident(home: Path, pid: int, seconds: float) -> Resident:
             return resident
         with suppress(ChildProcessError):
             os.waitpid(pid, os.WNOHANG)
-        if process_start(pid) is None or time.monotonic() > until:
+        if seen_process(pid, since=datetime.now(UTC)) is None or time.monotonic() > until:
             raise Unavailable(f"The server did not start; {home / 'logs' / 'serve.log'} says why.")
         time.sleep(_PAUSE)
 
@@ -158,7 +167,3 @@ def stop_resident(home: Path, seconds: float = 10.0) -> bool:
             raise Unavailable(f"Process {resident.pid} has not ended within {seconds:.0f} s.")
         time.sleep(_PAUSE)
     return True
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")

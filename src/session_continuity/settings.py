@@ -31,7 +31,7 @@ class Settings:
     taken when the context window crosses it.
     brief_tokens: budget of a brief. postgres_binaries: bin folder for the embedded server.
     serve_host, serve_port: where `continuity serve` listens; port 0 is the usual one, or any that is free.
-    serve_hosts: further names under which it may be asked.
+    serve_hosts: further names under which it may be asked. serve_on_demand: whether a session's start starts it.
     session_start_brief: what a session is told at its start of a thread that died or was left: off, notice, brief.
     fence_tools: whether a session that was taken over is told so, or its tools are blocked, too (tell, block).
     spool_bytes: with more in the spool, hooks keep nothing and count it. hook_seconds: how long the hooks of
@@ -49,6 +49,7 @@ class Settings:
     serve_host: str = "127.0.0.1"
     serve_port: int = 0
     serve_hosts: tuple[str, ...] = ()
+    serve_on_demand: bool = True
     session_start_brief: str = "brief"
     fence_tools: str = "block"
     spool_bytes: int = 2**30
@@ -64,6 +65,7 @@ _TYPES: dict[str, type | tuple[type, ...]] = {
     "hook_seconds": (int, float),
     "serve_host": str,
     "serve_hosts": tuple,
+    "serve_on_demand": bool,
 }
 _RANGES = {
     "deadline_seconds": (0.1, 3_600),

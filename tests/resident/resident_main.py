@@ -1,7 +1,7 @@
-"""A resident process with the small store: `python resident_main.py serve HOME DSN [HOST...]`, or
+"""A resident process with the small store: `python resident_main.py serve HOME DSN`, or
 `python resident_main.py forward HOME URL TOKEN`. Prints its URL when it is ready.
 
-DSN `-` is the embedded server of the home. In place of `serve` a store with a fault can be named: `stuck`, `dying`,
+DSN `-` is the embedded server of the home. In place of `serve` may stand a store with a fault: `stuck`, `dying`,
 `dying and forgetful`.
 """
 
@@ -11,9 +11,8 @@ import os
 import signal
 import sys
 import threading
-from pathlib import Path
 
-from tests.resident.small_store import small_store
+from tests.resident.small_store import SmallStore
 
 from session_continuity import SessionContinuityError, resident
 from session_continuity.capture.forwarding import Destination
@@ -21,36 +20,31 @@ from session_continuity.cli.failures import exit_code
 from session_continuity.settings import load_settings
 
 
-def stuck_store(client):
-    def store(records):
+class StuckStore(SmallStore):
+    """Never comes to an end."""
+
+    def store(self, records):
         print("stuck", flush=True)
         threading.Event().wait()
 
-    return store
 
+class DyingStore(SmallStore):
+    """Its process is killed as soon as it has stored a batch, the first time."""
 
-def dying_store(by_name: bool, home: str):
-    """A store whose process is killed as soon as it has stored a batch, the first time."""
-
-    def open_store(client):
-        inner = small_store(client, by_name=by_name)
-
-        def store(records):
-            verdicts = inner(records)
-            if not Path(home, "died").exists():
-                Path(home, "died").touch()
-                os.kill(os.getpid(), signal.SIGKILL)
-            return verdicts
-
-        return store
-
-    return open_store
+    def store(self, records):
+        verdicts = super().store(records)
+        died = self._client.settings.home / "died"
+        if not died.exists():
+            died.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return verdicts
 
 
 STORES = {
-    "stuck": lambda home: stuck_store,
-    "dying": lambda home: dying_store(True, home),
-    "dying and forgetful": lambda home: dying_store(False, home),
+    "serve": SmallStore,
+    "stuck": StuckStore,
+    "dying": DyingStore,
+    "dying and forgetful": lambda client: DyingStore(client, by_name=False),
 }
 
 
@@ -59,15 +53,10 @@ def main(role: str, home: str, *words: str) -> None:
         print(url, flush=True)
 
     try:
-        if role == "serve":
-            dsn, *hosts = words
-            settings = load_settings(
-                home=home, dsn=None if dsn == "-" else dsn, serve_hosts=tuple(hosts), deadline_seconds=10.0
-            )
-            resident.serve(settings, open_store=small_store, ready=ready)
-        elif role in STORES:
-            settings = load_settings(home=home, dsn=words[0], deadline_seconds=10.0)
-            resident.serve(settings, open_store=STORES[role](home), ready=ready)
+        if role in STORES:
+            (dsn,) = words
+            settings = load_settings(home=home, dsn=None if dsn == "-" else dsn, deadline_seconds=10.0)
+            resident.serve(settings, open_capture=STORES[role], ready=ready)
         else:
             url, token = words
             settings = load_settings(home=home)

@@ -10,30 +10,36 @@ import json
 from collections.abc import Sequence
 
 from session_continuity import SessionContinuity
-from session_continuity.capture.drain import Rejected, Store
+from session_continuity.capture.drain import Rejected
 from session_continuity.capture.spool import SpoolRecord
 
 
-def small_store(client: SessionContinuity, *, by_name: bool = True) -> Store:
+class SmallStore:
     """With `by_name` off it forgets what makes a record single, as a control."""
-    known: set[str] = set()
 
-    def store_one(record: SpoolRecord) -> Rejected | None:
+    def __init__(self, client: SessionContinuity, *, by_name: bool = True) -> None:
+        self._client, self._by_name = client, by_name
+        self._known: set[str] = set()
+
+    def store(self, records: Sequence[SpoolRecord]) -> list[Rejected | None]:
+        return [self._store(record) for record in records]
+
+    def watch(self) -> None:
+        """Nothing to look at."""
+
+    def _store(self, record: SpoolRecord) -> Rejected | None:
         payload = json.loads(record.payload)
         if payload.get("poison"):
             return Rejected(code="poison", reason="it can't be stored")
         instance_id = instance_of(record.host, payload["session"])
-        if instance_id not in known:
-            client.register_session("small", instance_id=instance_id, operation="register")
-            known.add(instance_id)
+        if instance_id not in self._known:
+            self._client.register_session("small", instance_id=instance_id, operation="register")
+            self._known.add(instance_id)
         data = {"number": payload["number"], "host": record.host, "at": record.captured_at.isoformat()}
-        client.append_event(instance_id, "note_recorded", data, operation=record.name if by_name else None)
+        self._client.append_event(
+            instance_id, "note_recorded", data, operation=record.name if self._by_name else None
+        )
         return None
-
-    def store(records: Sequence[SpoolRecord]) -> list[Rejected | None]:
-        return [store_one(record) for record in records]
-
-    return store
 
 
 def instance_of(host: str | None, session: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import time
 from pathlib import Path
 
 import pytest
@@ -207,9 +208,17 @@ def test_a_head_that_does_not_come_is_hung_up_on(intake: Intake, monkeypatch: py
     monkeypatch.setattr(connections, "REQUEST_SECONDS", 0.3)
     assert raw(intake.port, b"") == b""
     assert raw(intake.port, b"GET /healthz HTTP/1.1\r\nHo") == b""
-    whole = f"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1:{intake.port}\r\n\r\n".encode()
-    answer = raw(intake.port, whole + b"GET /healthz HT")
-    assert answer.count(b'{"status":"ok"}') == 1
+    with socket.create_connection(("127.0.0.1", intake.port), timeout=5) as client:
+        client.sendall(f"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1:{intake.port}\r\n\r\n".encode())
+        assert client.recv(65_536).startswith(b"HTTP/1.1 200")
+        for byte in b"GET /healthz HTTP/1.1":  # each byte would begin uvicorn's own patience anew
+            try:
+                client.sendall(bytes([byte]))
+            except OSError:
+                break
+            time.sleep(0.05)
+        else:
+            pytest.fail("it was waited for")
 
 
 def test_connections_beyond_the_limit_are_refused_and_the_others_served(

@@ -11,14 +11,19 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from tests.client.proxy import Proxy
 
 from session_continuity import Refused
-from session_continuity.capture.serving import find_resident, process_start
+from session_continuity.capture.processes import seen_process
+from session_continuity.capture.serving import ensure_serving, find_resident
+from session_continuity.capture.spool import Spool
 from session_continuity.postgres.embedded import EmbeddedServer
 from session_continuity.resident_process import residence, stop_resident
+from session_continuity.settings import load_settings
 
 from .conftest import Residents, environment, put, ready, wait_until
 
@@ -70,17 +75,23 @@ def test_after_kill_9_the_next_one_takes_over(residents: Residents, database: st
         assert not stop_resident(killed.home)
 
 
+def mark_of(pid: int) -> str:
+    seen = seen_process(pid, since=datetime.now(UTC))
+    assert seen is not None
+    return seen.started
+
+
 def test_a_foreign_process_with_the_same_id_is_never_signalled(tmp_path: Path) -> None:
     foreign = subprocess.Popen(["sleep", "60"])
     try:
-        for told_start in ("another boot/1", process_start(os.getpid())):
+        for told_start in ("another boot:1", mark_of(os.getpid())):
             state = {**STATE, "pid": foreign.pid, "process_start": told_start}
             (tmp_path / "serve.json").write_text(json.dumps(state))
             assert find_resident(tmp_path) is None
             assert not stop_resident(tmp_path)
         assert foreign.poll() is None
         # Control: only the moment of its start keeps it from being taken for the resident process.
-        (tmp_path / "serve.json").write_text(json.dumps({**state, "process_start": process_start(foreign.pid)}))
+        (tmp_path / "serve.json").write_text(json.dumps({**state, "process_start": mark_of(foreign.pid)}))
         assert find_resident(tmp_path) is not None
         assert stop_resident(tmp_path, 5) or foreign.wait(5)
         assert foreign.wait(5) == -signal.SIGTERM
@@ -123,6 +134,36 @@ def test_a_stop_in_a_drain_that_never_ends_loses_nothing(residents: Residents, d
     assert running.process.stdout.readline().strip() == "stuck"
     assert running.end() == 0
     assert [record.name for record in running.spool.pending()] == names
+
+
+def test_a_stop_while_the_database_is_silent_loses_nothing(residents: Residents, database: str) -> None:
+    with Proxy(database) as proxy:
+        running = residents.serve(proxy.conninfo)
+        put(running.spool, "s", 0)
+        wait_until(lambda: running.spool.names() == [])
+        proxy.mode = "black hole"
+        names = [put(running.spool, "s", number) for number in range(1, 3)]
+        wait_until(lambda: not lock_is_free(running.spool))
+        assert running.end() == 0
+        assert running.spool.names() == names
+
+
+def lock_is_free(spool: Spool) -> bool:
+    with spool.locked() as free:
+        return free
+
+
+def test_it_ends_when_its_data_folder_is_gone(residents: Residents, database: str) -> None:
+    """Nobody could find it any more, and another one could be started beside it."""
+    running = residents.serve(database)
+    running.home.rename(residents.folder / "moved")
+    assert running.process.wait(10) == 0
+    assert not running.home.exists()
+
+
+def test_nobody_is_started_where_that_is_switched_off(tmp_path: Path) -> None:
+    ensure_serving(load_settings(home=tmp_path / "home", serve_on_demand=False))
+    assert not (tmp_path / "home").exists()
 
 
 def test_who_is_started_detached_outlives_its_starter(residents: Residents, tmp_path: Path) -> None:

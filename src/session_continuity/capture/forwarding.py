@@ -20,6 +20,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 from urllib.parse import urlsplit
 
+from session_continuity.capture.facts import JSON
 from session_continuity.capture.spool import Spool, SpoolRecord
 from session_continuity.domain.errors import InvalidInput, NotFound, Unavailable
 from session_continuity.domain.text import printable, shorten
@@ -87,7 +88,9 @@ def this_host() -> str:
 class Forwarder:
     """Sends what waits in a spool, a batch at a time."""
 
-    def __init__(self, spool: Spool, destination: Destination, *, host: str, redact: Callable[[Any], Any]) -> None:
+    def __init__(
+        self, spool: Spool, destination: Destination, *, host: str, redact: Callable[[JSON], JSON]
+    ) -> None:
         """`redact` sees every payload before it leaves the machine; what is no JSON is quarantined here."""
         self._spool, self._destination = spool, destination
         self._host, self._redact = host, redact

@@ -22,14 +22,11 @@ from session_continuity.domain.errors import Conflict
 from session_continuity.domain.identity import derived_instance_id
 from session_continuity.domain.payload import storable, storable_text
 from session_continuity.domain.session_registry import Origin, Session
-from session_continuity.domain.threads import Continued
+from session_continuity.domain.threads import AWAITS_AGENT, Continued
 from session_continuity.workspace import observe_head
 
 CAPTURED = "captured"
 """Where the metadata of an instance that is captured live keeps how it began."""
-
-AWAITS_AGENT = "awaits_agent"
-"""In the metadata of a successor that `continuity resume` made: the next session of its folder goes on with it."""
 
 FRESH = timedelta(seconds=60)
 """How long after a hook was called its answer can matter. What is stored later (the spool waited for the database)

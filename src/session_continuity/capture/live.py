@@ -34,7 +34,7 @@ from session_continuity.domain.payload import storable_text
 from session_continuity.domain.session_registry import Session
 
 _RECORDINGS = 64
-_RUNNING = 1_000
+_RUNNING, _JUST_CLOSED = 1_000, 50
 _HOOKS_ARE_IN = timedelta(seconds=10)
 """How long after something in a recording a hook that tells of the same can still come."""
 
@@ -83,10 +83,11 @@ class LiveCapture:
         is empty: their recordings are read on, those whose process lives get a heartbeat. Raises Unavailable."""
         moment = datetime.now(UTC) - _HOOKS_ARE_IN
         running: list[str] = []
-        for session in self._client.find_sessions(status="active", limit=_RUNNING):
-            if session.host != socket.gethostname() or not is_captured(session):
+        closed = self._client.find_sessions(status="closed", limit=_JUST_CLOSED)
+        for session in (*self._client.find_sessions(status="active", limit=_RUNNING), *closed):
+            if session.host != socket.gethostname() or not is_captured(session) or session.superseded_by:
                 continue
-            gone = is_gone(session)
+            gone = session.status == "closed" or is_gone(session)
             if not gone and process_of(session) is not None:
                 running.append(session.instance_id)
             self._read_on(session, None if gone else moment)

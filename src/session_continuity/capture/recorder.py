@@ -232,13 +232,16 @@ class Recorder:
         self.seen["command"] += 1
         waiting = self._commands.get(fact.tool_call_id)
         if waiting is not None and waiting.outcome is not None:
-            return  # its outcome was told first
+            return  # its end was told first
         self.open_calls[fact.tool_call_id] = fact
         while len(self.open_calls) > _OPEN_CALLS:
             self.open_calls.popitem(last=False)
         self._commands[fact.tool_call_id] = self._command(fact, None)
 
     def _finish_call(self, fact: facts.ToolFinished) -> None:
+        waiting = self._commands.get(fact.tool_call_id)
+        if waiting is not None and waiting.outcome not in (None, "unknown"):
+            return  # as in the store, the first known outcome stays
         call = self.open_calls.pop(fact.tool_call_id, None) or self.unknown_calls.get(fact.tool_call_id)
         call = call or fact.call
         if call is None:

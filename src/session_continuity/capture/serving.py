@@ -1,7 +1,7 @@
 """The resident process of a home: found by its state file, and started detached when there is none.
 
 `<home>/serve.json` says who it is: process id, when that process started, URL, version. A process id alone is
-not believed, since it may belong to somebody else by now (reliability research, E1).
+not believed, since it may belong to somebody else by now.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from session_continuity.capture.processes import Process, is_running
 from session_continuity.settings import Settings
 
 STATE_FILE = "serve.json"
@@ -30,9 +31,9 @@ _KEPT_VARIABLES = frozenset(
 class Resident:
     """What the resident process says of itself.
 
-    role: serve or forward. url: where it listens, or forwards to. process_start: boot and clock tick in which the
-    process started. started_at, since: ISO 8601. condition: working, unreachable (the database or the server that
-    it forwards to) or failing, `since` then, for that `reason`.
+    role: serve or forward. url: where it listens, or forwards to. process_start: the mark of its start, as
+    `processes` tells it. started_at, since: ISO 8601. condition: working, unreachable (the database, or the
+    server that it forwards to) or failing, `since` then, for that `reason`.
     """
 
     pid: int
@@ -51,7 +52,7 @@ class Resident:
 
     def is_alive(self) -> bool:
         """Whether that very process still runs."""
-        return process_start(self.pid) == self.process_start
+        return is_running(Process(pid=self.pid, started=self.process_start))
 
 
 def find_resident(home: Path) -> Resident | None:
@@ -64,25 +65,10 @@ def find_resident(home: Path) -> Resident | None:
     return resident if isinstance(resident.pid, int) and resident.is_alive() else None  # pyright: ignore[reportUnnecessaryIsInstance]
 
 
-def process_start(pid: int) -> str | None:
-    """When a process started, as boot and clock tick: unlike its id never given twice. None for a dead one."""
-    try:
-        state, _, ticks = _stat_fields(pid)
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    except (OSError, ValueError):
-        return None
-    return None if state in "ZX" else f"{boot}/{ticks}"
-
-
-def _stat_fields(pid: int) -> tuple[str, str, str]:
-    # The program's name stands in brackets and may hold brackets and blanks itself.
-    rest = Path("/proc", str(pid), "stat").read_text().rpartition(")")[2].split()
-    return rest[0], rest[1], rest[19]
-
-
 def ensure_serving(settings: Settings) -> None:
-    """Start `continuity serve` for the settings' home unless a resident process runs; returns at once."""
-    if find_resident(settings.home) is None:
+    """Start `continuity serve` for the settings' home unless a resident process runs, or the setting
+    serve_on_demand is off; returns at once."""
+    if settings.serve_on_demand and find_resident(settings.home) is None:
         start_detached(settings)
 
 

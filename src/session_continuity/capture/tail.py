@@ -16,8 +16,8 @@ from itertools import islice
 from pathlib import Path
 
 from session_continuity.capture import facts
+from session_continuity.capture.readers import READERS
 from session_continuity.capture.recorder import Recorder, call_of
-from session_continuity.capture.transcript_import import READERS
 from session_continuity.capture.transcript_reader import KEPT
 from session_continuity.capture.transcripts import Line, open_lines, remember
 

@@ -10,10 +10,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path, PurePath
 from typing import Any
 
-from session_continuity.capture import claude_code, codex, facts, gemini_cli, opencode
-from session_continuity.capture.derivation import load_rules
+from session_continuity.capture import facts, opencode
+from session_continuity.capture.derivation import Rules, load_rules
+from session_continuity.capture.incarnations import instances_of, is_captured
+from session_continuity.capture.readers import READERS
 from session_continuity.capture.recorder import Recorder
-from session_continuity.capture.transcript_reader import TranscriptReader
+from session_continuity.capture.transcript_fill import TranscriptFill
 from session_continuity.capture.transcripts import Harness, Line, open_lines
 from session_continuity.client import SessionContinuity
 from session_continuity.domain.errors import Conflict, InvalidInput
@@ -21,13 +23,6 @@ from session_continuity.domain.identity import derived_instance_id
 from session_continuity.domain.payload import storable, storable_text
 from session_continuity.domain.session_registry import Origin, Session
 from session_continuity.domain.text import shorten
-
-READERS: dict[str, Callable[[], TranscriptReader]] = {
-    "claude-code": claude_code.transcript_reader,
-    "codex": codex.transcript_reader,
-    "gemini-cli": gemini_cli.transcript_reader,
-    "opencode": opencode.transcript_reader,
-}
 
 _SHOWN_PROBLEMS = 10
 
@@ -79,52 +74,101 @@ def import_transcript(
     reader.redact = redact
     problems: Counter[str] = Counter()
     shown: list[str] = []
-    recorder: Recorder | None = None
-    before = 0
+    importing: _Import | _Fill | None = None
     try:
         for told in reader.read(reading.lines()):
             if isinstance(told, facts.Problem):
                 problems[told.kind] += 1
                 if len(shown) < _SHOWN_PROBLEMS:
                     shown.append(f"line {told.line}: {told.kind}: {shorten(told.detail, 200)}")
-            elif recorder is not None:
-                recorder.record(told)
-            elif isinstance(told, facts.SessionStarted):
-                session = register_imported(client, told, project=project, fallback_id=reading.path.stem)
-                before = session.last_sequence_num
-                folded = client.recover_state(session.instance_id).events_folded
-                recorder = Recorder(
-                    client,
-                    session,
-                    load_rules(rules),
-                    cwd=told.cwd,
-                    last_at=told.at,
-                    events_since_checkpoint=folded,
-                )
+                continue
+            if importing is None and isinstance(told, facts.SessionStarted):
+                importing = _begun(client, told, project, reading.path.stem, load_rules(rules))
+            if importing is not None:
+                importing.record(told)
     except OSError as error:
         raise InvalidInput(f"{path} can't be read: {error.strerror}", code="transcript_unreadable") from None
-    if recorder is None:
+    if importing is None:
         raise InvalidInput(
             f"{path} holds no session of this harness; nothing was imported", code="transcript_empty"
         )
-    session = _settled(recorder)
-    problems.update(recorder.problems)
+    session, added = importing.finish()
+    problems.update(importing.problems)
+    seen = importing.seen
     return ImportReport(
         instance_id=session.instance_id,
         project=session.project,
         harness=harness,
         harness_session_id=session.harness_session_id,
         records=reading.records,
-        prompts=recorder.seen["prompt_submitted"],
-        commands=recorder.seen["command"],
-        events=recorder.seen["event"],
-        events_added=session.last_sequence_num - before,
-        checkpoints=recorder.seen["checkpoint"],
-        in_flight=len(recorder.open_calls),
+        prompts=seen["prompt_submitted"],
+        commands=seen["command"],
+        events=seen["event"],
+        events_added=added,
+        checkpoints=seen["checkpoint"],
+        in_flight=importing.in_flight,
         problems=dict(problems),
         first_problems=shown,
         seconds=round(time.monotonic() - started, 3),
     )
+
+
+class _Import:
+    """A recording as a session of its own."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        self._recorder, self._before = recorder, recorder.last_sequence_num
+        self.record = recorder.record
+        self.seen, self.problems = recorder.seen, recorder.problems
+
+    @property
+    def in_flight(self) -> int:
+        return len(self._recorder.open_calls)
+
+    def finish(self) -> tuple[Session, int]:
+        """Store the rest and the registry's last word: the session, and how many events were added."""
+        recorder = self._recorder
+        recorder.flush()
+        session = recorder.client.settle_imported(
+            recorder.session.instance_id,
+            status="closed" if recorder.closed else "stale",
+            last_seen=recorder.last_at,
+            context_percent=recorder.percent,
+        )
+        return session, session.last_sequence_num - self._before
+
+
+class _Fill:
+    """The recording of a session that was captured live."""
+
+    def __init__(self, client: SessionContinuity, instances: list[Session], rules: Rules) -> None:
+        self._client, self._instances = client, instances
+        self._fill = TranscriptFill(client, instances, rules)
+        self.record = self._fill.record
+        self.seen, self.problems = Counter[str](), self._fill.problems
+        self.in_flight = 0
+
+    def finish(self) -> tuple[Session, int]:
+        """Store the rest: the latest instance, and how many events were added to all of them."""
+        self._fill.finish()
+        for recorder in self._fill.recorders:
+            self.seen.update(recorder.seen)
+            self.in_flight += len(recorder.open_calls)
+        now = {each.instance_id: self._client.get_session(each.instance_id) for each in self._instances}
+        added = sum(now[each.instance_id].last_sequence_num - each.last_sequence_num for each in self._instances)
+        return now[self._instances[-1].instance_id], added
+
+
+def _begun(
+    client: SessionContinuity, fact: facts.SessionStarted, project: str | None, fallback_id: str, rules: Rules
+) -> _Import | _Fill:
+    instances = instances_of(client, fact.harness, storable_text(fact.harness_session_id or fallback_id))
+    if any(is_captured(session) for session in instances):
+        return _Fill(client, instances, rules)
+    session = register_imported(client, fact, project=project, fallback_id=fallback_id)
+    folded = client.recover_state(session.instance_id).events_folded
+    recorder = Recorder(client, session, rules, cwd=fact.cwd, last_at=fact.at, events_since_checkpoint=folded)
+    return _Import(recorder)
 
 
 @dataclass(slots=True)
@@ -147,17 +191,6 @@ class _Reading:
             if self.progress is not None:
                 self.progress(line.offset + len(line.data), total)
             yield line
-
-
-def _settled(recorder: Recorder) -> Session:
-    """Store the rest and the registry's last word."""
-    recorder.flush()
-    return recorder.client.settle_imported(
-        recorder.session.instance_id,
-        status="closed" if recorder.closed else "stale",
-        last_seen=recorder.last_at,
-        context_percent=recorder.percent,
-    )
 
 
 def register_imported(

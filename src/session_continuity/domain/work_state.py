@@ -381,8 +381,11 @@ def _note(state: WorkState, data: Data, cite: str) -> None:
     text, kind = _text(data, "text", "note", limit=_LONG), data.get("kind")
     if text and kind == "answer":
         state["last_answer"] = Text(text=text, cite=cite)
-    elif text and kind == "compaction" and state["compactions"] is not None:
-        state["compactions"]["summary"] = text
+    elif text and kind == "compaction":
+        before = state["compactions"] or Compactions(count=0, trigger="", summary="", cite=cite)
+        state["compactions"] = Compactions(
+            count=before["count"], trigger=before["trigger"], summary=text, cite=before["cite"]
+        )
     elif text and kind not in HARNESS_NOTES:
         _keep(state["notes"], "notes", Note(kind=_text(data, "kind") or "note", text=text, cite=cite))
 
@@ -420,7 +423,8 @@ def _compacted(state: WorkState, data: Data, cite: str) -> None:
     state["compactions"] = Compactions(
         count=(before["count"] if before else 0) + 1,
         trigger=_text(data, "trigger"),
-        summary=_text(data, "summary", limit=_LONG),
+        # Where the agent's recording tells the summary, it does so just before or after.
+        summary=_text(data, "summary", limit=_LONG) or (before["summary"] if before else ""),
         cite=cite,
     )
 
