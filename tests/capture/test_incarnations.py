@@ -199,6 +199,19 @@ def test_the_harness_own_resume_of_a_killed_session_gets_the_brief(
     assert "make migrate-orders" in (answer_session_start(client, start) or "")
 
 
+def test_a_killed_session_gets_its_brief_also_when_nothing_was_in_flight(
+    client: SessionContinuity, tmp_path: Path, agent: subprocess.Popen[bytes]
+) -> None:
+    script = script_now(tmp_path, pid=agent.pid)
+    script.begin()
+    script.prompt("build the bridge")
+    capture(client).store(script.hooks)
+    kill(agent)
+    start = script.begin("resume")
+    capture(client).store([start])
+    assert "build the bridge" in (answer_session_start(client, start) or "")
+
+
 @pytest.mark.parametrize(("setting", "told"), [("off", None), ("notice", "An earlier session of this folder")])
 def test_by_setting_a_dead_thread_is_left_and_only_named(
     client: SessionContinuity, tmp_path: Path, agent: subprocess.Popen[bytes], setting: str, told: str | None

@@ -41,6 +41,7 @@ RUNS: dict[str, list[str]] = {
     "checkpoints latest": [S],
     "checkpoints verify": [S],
     "timeline": [S],
+    "coverage": [S],
     "resume": ["last"],
     "fork": ["last"],
     "rewind": [S, "1"],
@@ -63,7 +64,7 @@ RUNS: dict[str, list[str]] = {
     "settings show": [],
     "completion": ["bash"],
 }
-REFUSED = {"doctor": 1, "db stop": 1, "db deploy": 2, "forward": 2}
+REFUSED = {"doctor": 1, "db stop": 1, "db deploy": 2, "forward": 2, "coverage": 2}
 """What can't be done with the database of a test, and its exit code; the answer is a document all the same."""
 
 

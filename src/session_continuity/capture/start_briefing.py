@@ -72,7 +72,7 @@ def _brief_of_takeover(client: SessionContinuity, continued: Continued) -> str |
     """The harness's own resume of a session that was left in good order has its conversation: nothing to add."""
     old, new = continued.predecessor, continued.successor
     same = new is not None and old.harness_session_id == new.harness_session_id
-    if same and old.status == "closed" and not continued.commands.unknown_outcomes:
+    if same and not continued.commands.unknown_outcomes and _was_left(client, old):
         return None
     if client.settings.session_start_brief == "notice":
         unknown = len(continued.commands.unknown_outcomes)
@@ -82,6 +82,11 @@ def _brief_of_takeover(client: SessionContinuity, continued: Continued) -> str |
             f" Its brief: `continuity resume {new.instance_id if new else old.instance_id} --dry-run`."
         )
     return _brief(client, continued)
+
+
+def _was_left(client: SessionContinuity, session: Session) -> bool:
+    """Whether it ended in good order; what was taken over is closed in any case."""
+    return bool(client.read_events(session.instance_id, event_type="instance_closed", limit=1))
 
 
 def _brief(client: SessionContinuity, continued: Continued) -> str:
