@@ -12,12 +12,12 @@ PAGE = Path(__file__).parents[2] / "docs" / "capture.md"
 
 OFFERED = {
     "claude-code": """PreToolUse PostToolUse PostToolUseFailure PostToolBatch Notification UserPromptSubmit
-        UserPromptExpansion SessionStart SessionEnd Stop StopFailure SubagentStart SubagentStop PreCompact PostCompact
-        PreModelSwitch PostModelSwitch PermissionRequest PermissionDenied Setup TeammateIdle TaskCreated TaskCompleted
-        Elicitation ElicitationResult ConfigChange WorktreeCreate WorktreeRemove InstructionsLoaded CwdChanged
-        FileChanged DirectoryAdded MessageDisplay Status""",
-    "codex": """SessionStart SessionEnd UserPromptSubmit PreToolUse PermissionRequest PostToolUse PreCompact PostCompact
-        SubagentStart SubagentStop Stop Interrupt PreModelRequest PostModelRequest""",
+        UserPromptExpansion SessionStart SessionEnd Stop StopFailure SubagentStart SubagentStop PreCompact
+        PostCompact PreModelSwitch PostModelSwitch PermissionRequest PermissionDenied Setup TeammateIdle
+        TaskCreated TaskCompleted Elicitation ElicitationResult ConfigChange WorktreeCreate WorktreeRemove
+        InstructionsLoaded CwdChanged FileChanged DirectoryAdded MessageDisplay Status""",
+    "codex": """SessionStart SessionEnd UserPromptSubmit PreToolUse PermissionRequest PostToolUse PreCompact
+        PostCompact SubagentStart SubagentStop Stop Interrupt PreModelRequest PostModelRequest""",
     "gemini-cli": """SessionStart SessionEnd BeforeAgent AfterAgent BeforeModel AfterModel BeforeToolSelection
         BeforeTool AfterTool PreCompress Notification""",
     "opencode": """event.session.created event.session.updated event.session.status event.session.idle

@@ -197,7 +197,7 @@ class _Reader(TranscriptReader):
             parameters=parameters,
             subagent=subagent,
         )
-        if tool in SUBAGENT_TOOLS:
+        if tool in SUBAGENT_TOOLS and text(parameters.get("prompt")):  # one without a task is refused
             yield self.subagent_started(
                 call_id,
                 call_id,

@@ -198,12 +198,13 @@ class _Reader(TranscriptReader):
             at=self.at,
             asked=call.at if call else None,
         )
-        yield finished
         if call is None or finished.outcome != "success":
+            yield finished
             return
         if call.tool in SUBAGENT_TOOLS:
             yield from self._spawned(call_id, call, read.text)
-        elif call.tool in ("wait_agent", "wait", "close_agent"):
+        yield finished
+        if call.tool in ("wait_agent", "wait", "close_agent"):
             yield from self._subagents_waited_for(read.text)
         elif call.tool in PLAN_TOOLS and self.plan.apply(call.tool, call.parameters, finished.result):
             yield facts.PlanUpdated(key=f"plan:{call_id}", at=self.at, items=self.plan.items)

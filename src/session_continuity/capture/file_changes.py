@@ -73,6 +73,16 @@ def by_shell(rule: Rule, segment: Segment, rest: tuple[str, ...]) -> Changes:
     return {path: rule.change for path in chosen if _literal(path)}
 
 
+def by_output(rule: Rule, lines: tuple[str, ...]) -> Changes:
+    """The files that a program says it made, changed or took away."""
+    changes: Changes = {}
+    for line in lines:
+        match = next((match for pattern in rule.capture if (match := pattern.search(line))), None)
+        if match:
+            changes |= {path: change for change, path in match.groupdict().items() if path}
+    return changes
+
+
 def placed(changes: Changes, cwd: str | None, folder: str | None = None) -> list[JSON]:
     """The changes as event data, paths relative to the session's folder where they lie inside it."""
     files: list[JSON] = []

@@ -87,7 +87,7 @@ def _read_shell(told: str) -> _Shell:
     body = "\n".join(lines)
     if start := _OUTPUT.search(body):
         body = body[start.end() :]
-    code = trailer.get("Exit Code", "0" if trailer else "")
+    code = trailer.get("Exit Code", "0" if trailer and "Signal" not in trailer else "")
     problems = (
         f"{name}: {trailer[name]}" for name in ("Error", "Signal") if trailer.get(name, "(none)") != "(none)"
     )

@@ -13,8 +13,10 @@ To each it adds, beside those names:
 - `directory`: the folder that the plugin was given;
 - `parentID`: of a subagent's session, the session that sent it off (`info.parentID` of its `session.created`);
 - `sessionID`: with `event.vcs.branch.updated`, which names none, the session that was active last;
-- `contextWindow`: with `event.message.updated`, `model.limit.context` from the last `chat.params` of that session;
-- `summary: true`: with an `event.message.part.updated` of a message whose `message.updated` said `summary: true`.
+- `contextWindow`: with `event.message.updated`, `model.limit.context` of the model `info.modelID`, as the last
+  `chat.params` with that `model.id` told it;
+- `summary: true`: with an `event.message.part.updated` of a message whose `message.updated` said `summary: true`;
+- `trigger`: beside it, `auto` or `manual` by the `auto` of the session's last part of type `compaction`.
 
 So that little is sent, of `event.message.part.updated` only parts that are done: type `tool` with state
 `completed` or `error`, and type `text` with `time.end`; of `event.message.updated` only messages of the assistant
@@ -28,7 +30,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from . import facts
-from .actions import action_of
 from .facts import JSON, Fact, HookFacts, Record
 from .hook_events import Hook, HookCall, HookEvent, HookSession, HookTable, refusals
 from .opencode_parts import ABORTED, called, outcome, sent_off, used_tokens
@@ -135,7 +136,7 @@ def _text_done(hook: Hook, part: Record) -> Iterator[Fact]:
         yield facts.ContextCompacted(
             key=f"{message}:compacted",
             at=hook.at,
-            trigger=None,
+            trigger=hook.text("trigger"),
             tokens_before=None,
             tokens_after=None,
             summary=words,
@@ -182,8 +183,7 @@ def _tool_called(hook: Hook) -> Iterator[Fact]:
 def _permission_asked(hook: Hook) -> Iterator[Fact]:
     wanted: list[JSON] = elements(hook.payload.get("patterns"))
     patterns = ", ".join(pattern for pattern in wanted if isinstance(pattern, str))
-    kind = hook.text("permission") or "unknown"
-    yield hook.notified("permission_request", f"{action_of(kind, {})}: {patterns}")
+    yield hook.notified("permission_request", f"{hook.text('permission') or 'unknown'}: {patterns}")
 
 
 def _question_asked(hook: Hook) -> Iterator[Fact]:
@@ -249,7 +249,7 @@ _TABLE = HookTable(
             recorded="Of a tool that is done: outcome, exit code, error, duration, refusal, the todo list, the "
             "subagent's return. Of a text that is done: the answer, or the summary of a compaction.",
             read=_part_done,
-            fields=names("part time delta summary"),
+            fields=names("part time delta summary trigger"),
         ),
         "event.message.updated": HookEvent(
             recorded="When an answer is done: the context percentage, the model, whether the user stopped it.",

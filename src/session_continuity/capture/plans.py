@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import get_args
 
 from .facts import JSON, PlanItem, PlanStatus, Record
-from .transcripts import elements, fields, parts_text, text
+from .transcripts import fields, parts_text, text
 
 WHOLE_PLAN_TOOLS = frozenset({"TodoWrite", "update_plan", "todowrite", "write_todos"})
 """Tools that write the whole plan: Claude Code (seen: 1.0), Codex, OpenCode, Gemini CLI."""
@@ -30,21 +30,22 @@ class Plan:
     def apply(self, tool: str, parameters: Record, result: JSON) -> bool:
         """Change the plan by one finished call; False when the call says nothing about it."""
         if tool in ("TodoWrite", "todowrite"):
-            return self._replace(elements(parameters.get("todos")), name="content")
+            return self._replace(parameters.get("todos"), name="content")
         if tool == "write_todos":
-            return self._replace(elements(parameters.get("todos")), name="description")
+            return self._replace(parameters.get("todos"), name="description")
         if tool == "update_plan":
-            return self._replace(elements(parameters.get("plan")), name="step")
+            return self._replace(parameters.get("plan"), name="step")
         if tool == "TaskList":
-            tasks = fields(result).get("tasks")
-            return isinstance(tasks, list) and self._replace(tasks, name="subject")
+            return self._replace(fields(result).get("tasks"), name="subject")
         if tool == "TaskCreate":
             return self._create(parameters, result)
         if tool == "TaskUpdate":
             return self._update(parameters)
         return False
 
-    def _replace(self, steps: list[JSON], *, name: str) -> bool:
+    def _replace(self, steps: JSON, *, name: str) -> bool:
+        if not isinstance(steps, list):
+            return False
         items: dict[str, PlanItem] = {}
         for number, step in enumerate(steps[:_MAX_ITEMS], start=1):
             words = text(fields(step).get(name))

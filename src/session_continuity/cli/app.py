@@ -22,7 +22,10 @@ COMMANDS = {
     "events": ("events", "Append events, read them, and replay them into a work state."),
     "checkpoints": ("checkpoints", "Take checkpoints, show them and verify recovery from them."),
     "timeline": ("timeline", "Show a session's events, commands and checkpoints in time order."),
-    "coverage": ("coverage", "Compare what the hooks of a session saw with its own recording, in both directions."),
+    "coverage": (
+        "coverage",
+        "Compare what the hooks of a session saw with its own recording, in both directions.",
+    ),
     "resume": ("threads", "Continue a session in a new instance, fence the old one and print the brief."),
     "fork": ("threads", "Start a new thread from a session's state and leave the session as it is."),
     "rewind": ("threads", "Continue a session from an earlier event; nothing is deleted."),

@@ -143,7 +143,8 @@ def _continue(
     if continued.successor is not None and continuation != "fork":
         _tell_hooks(call, predecessor, continued.successor)
     briefing = brief_continuation(continued, budget=tokens, cwd=cwd)
-    start = _start_line(briefing, harness, name if dry_run else old, sequence_num, None if dry_run else operation)
+    given = {"--budget": budget, "--cwd": cwd, "--operation": None if dry_run else operation}
+    start = _start_line(briefing, harness, name if dry_run else old, sequence_num, given)
     call.answer(briefing, lambda: _show(briefing, start))
 
 
@@ -156,7 +157,7 @@ def _tell_hooks(call: Call, loser: Session, successor: Session) -> None:
 
 
 def _start_line(
-    briefing: Briefing, harness: str | None, name: str, sequence_num: int | None, operation: str | None
+    briefing: Briefing, harness: str | None, name: str, sequence_num: int | None, given: dict[str, Any]
 ) -> str | None:
     """What to type to start the agent with the brief: the same operation again, which only prints it."""
     import shlex
@@ -168,8 +169,8 @@ def _start_line(
     words = ["continuity", done.continuation, name]
     if sequence_num is not None:
         words += ["--at", str(sequence_num)] if done.continuation == "fork" else [str(sequence_num)]
-    if operation is not None:
-        words += ["--operation", operation]
+    for option, value in given.items():
+        words += [option, str(value)] if value is not None else []
     folder = (done.successor or done.predecessor).cwd
     there = f"cd {shlex.quote(folder)} && " if folder and folder != os.getcwd() else ""
     return f'{there}{program} "$({shlex.join(words)})"'
