@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install
 WORKERS ?= 2
 CLIENTS ?= $(HOME)/.cache/session-continuity/clients
 
-.PHONY: help demo test test-faults test-clients bench lint format lock clean
+.PHONY: help demo test test-faults test-clients bench plugins lint format lock clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -29,6 +29,9 @@ test-clients: $(DEV)  ## real agents by a script, in a network namespace: captur
 
 bench: $(VENV)/.installed-bench  ## the figures, as ratios against named baselines in the same run
 	$(BIN)/python bench/run.py $(BENCH)
+
+plugins: $(RUN)  ## a package for each agent, in dist/plugins
+	$(BIN)/python plugins/build.py dist/plugins
 
 lint: $(DEV)  ## linter, formatter, types, import contract, migrations
 	$(BIN)/ruff check .

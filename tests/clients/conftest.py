@@ -75,6 +75,22 @@ class Recorded:
         return [event.event_type for event in found if event.event_type != "instance_heartbeat"]
 
 
+@pytest.fixture(scope="session")
+def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `make plugins` builds."""
+    folder = tmp_path_factory.mktemp("packages") / "built"
+    build = Path(__file__).parents[2] / "plugins" / "build.py"
+    subprocess.run([sys.executable, str(build), str(folder)], check=True, timeout=60)
+    return folder
+
+
+@pytest.fixture(params=["init", "package"])
+def installed_by(request: pytest.FixtureRequest, packages: Path) -> Callable[[str], list[str]]:
+    """The script's options for a harness: set up by `continuity init`, or by its package."""
+    by_package = request.param == "package"
+    return lambda harness: ["--package", str(packages / harness)] if by_package else []
+
+
 @pytest.fixture
 def run_script(database: str, tmp_path: Path) -> Iterator[Callable[..., Recorded]]:
     """Runs a client's script against the fresh database."""

@@ -1,9 +1,11 @@
 """One scripted session of a real client, with the product installed by `continuity init`.
 
-usage: python scripted.py --scripts FOLDER --client NAME --program PROGRAM --dsn DSN --report FILE [--kill]
+usage: python scripted.py --scripts FOLDER --client NAME --program PROGRAM --dsn DSN --report FILE
+                          [--package FOLDER] [--kill]
 
-Runs itself in a network namespace of its own in which only loopback is up. FOLDER holds run_client.py (the scripted
-model, an empty environment, a temporary home; TMPDIR says where). With --kill the client gets SIGKILL in the middle of
+Runs itself in a network namespace of its own in which only loopback is up. `--scripts` names the folder that
+holds run_client.py: the scripted model, an empty environment, a temporary home (TMPDIR says where). With
+`--package` what `make plugins` built is installed instead. With `--kill` the client gets SIGKILL in the middle of
 its first tool call, and is then started once more. The report tells what was run and what the model was sent.
 """
 
@@ -12,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -31,18 +34,19 @@ SECONDS = 120.0
 class Script:
     """The client, its settings and the product, all below one temporary folder."""
 
-    def __init__(self, run: Any, harness: str, dsn: str) -> None:
-        self.run, self.harness = run, harness
-        self.data = Path(run.path("data"))
-        self.data.mkdir(mode=0o700)
+    def __init__(self, run: Any, harness: str, dsn: str, package: str | None) -> None:
+        self.run, self.harness, self.package = run, harness, package
+        self.data = Path(run.path("home", ".local", "share", "session-continuity"))
+        self.data.mkdir(mode=0o700, parents=True)
         (self.data / "settings.toml").write_text(f"dsn = {json.dumps(dsn)}\n")
-        run.env["PATH"] = f"{Path(run.program).parent}{os.pathsep}{run.env['PATH']}"
+        programs = [str(Path(run.program).parent), str(Path(sys.executable).parent), run.env["PATH"]]
+        run.env["PATH"] = os.pathsep.join(programs)
         self.exits: list[int] = []
 
     def continuity(self, *words: str) -> Any:
         """The product's own command line, as the client's user would run it."""
         done = subprocess.run(
-            [sys.executable, "-m", "session_continuity", *words, "--home", str(self.data), "--json"],
+            ["continuity", *words, "--json"],
             cwd=self.run.path("project"),
             env=self.run.env,
             capture_output=True,
@@ -53,6 +57,13 @@ class Script:
         if not done.stdout.strip():
             raise RuntimeError(f"continuity {' '.join(words)}: {done.stderr}")
         return json.loads(done.stdout)
+
+    def install(self, *place: str) -> None:
+        """By `continuity init`, or the package at this place below the home folder."""
+        if self.package is None:
+            self.continuity("init", "--agent", self.harness, "--yes")
+        else:
+            shutil.copytree(self.package, self.run.path("home", *place), dirs_exist_ok=True)
 
     def say(self, *words: str) -> None:
         """Run the client once, to its end."""
@@ -77,16 +88,16 @@ class Script:
         return {"spool": listed, "serve": served}
 
     def _start(self, *words: str) -> subprocess.Popen[bytes]:
-        output = Path(self.run.path(f"output-{len(self.exits) + 1}.txt")).open("wb")
-        return subprocess.Popen(
-            [self.run.program, *words],
-            cwd=self.run.path("project"),
-            env=self.run.env,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
+        with Path(self.run.path(f"output-{len(self.exits) + 1}.txt")).open("wb") as output:
+            return subprocess.Popen(
+                [self.run.program, *words],
+                cwd=self.run.path("project"),
+                env=self.run.env,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
 
 
 def claude(script: Script, kill: bool) -> None:
@@ -100,9 +111,11 @@ def claude(script: Script, kill: bool) -> None:
         "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
     }
     run.write("home/.claude/settings.json", {"permissions": {"allow": ["Bash", "Task", "Agent", "mcp__echo"]}})
-    script.continuity("init", "--agent", "claude-code", "--yes")
+    script.install("package")
     servers = {"echo": {"command": run.mcp[0], "args": run.mcp[1:], "alwaysLoad": True}}
     common = ["--mcp-config", run.write("mcp.json", {"mcpServers": servers}), "--model", "sonnet", "-p"]
+    if script.package:
+        common = ["--plugin-dir", run.path("home", "package"), *common]
     if kill:
         script.kill_in_a_tool(*common, "--session-id", SESSION, SLOW)
         script.say(*common, PROMPT)
@@ -140,7 +153,7 @@ default_tools_approval_mode = "approve"
 """,
     )
     run.env["STUB_KEY"] = KEY
-    script.continuity("init", "--agent", "codex", "--yes")
+    script.install()
     # The user's trust is given in a dialog; this switch stands for it.
     common = [
         "--skip-git-repo-check",
@@ -174,7 +187,7 @@ def gemini(script: Script, kill: bool) -> None:
         "mcpServers": {"echo": {"command": run.mcp[0], "args": run.mcp[1:]}},
     }
     run.write("home/.gemini/settings.json", settings)
-    script.continuity("init", "--agent", "gemini-cli", "--yes")
+    script.install(".gemini", "extensions", "session-continuity")
     common = ["--model", "gemini-2.5-flash", "--approval-mode", "yolo", "--skip-trust"]
     if kill:
         script.kill_in_a_tool(*common, "-p", SLOW)
@@ -209,7 +222,7 @@ def opencode(script: Script, kill: bool) -> None:
     run.write("home/.config/opencode/opencode.json", settings)
     names = ("AUTOUPDATE", "MODELS_FETCH", "LSP_DOWNLOAD", "SHARE", "DEFAULT_PLUGINS")
     run.env |= {f"OPENCODE_DISABLE_{name}": "1" for name in names}
-    script.continuity("init", "--agent", "opencode", "--yes")
+    script.install(".config", "opencode")
     if kill:
         script.kill_in_a_tool("run", SLOW)
         script.say("run", PROMPT)
@@ -230,6 +243,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     for name in ("scripts", "client", "program", "dsn", "report"):
         parser.add_argument(f"--{name}", required=True)
+    parser.add_argument("--package")
     parser.add_argument("--kill", action="store_true")
     options = parser.parse_args()
     sys.path.insert(0, options.scripts)
@@ -237,7 +251,7 @@ def main() -> None:
 
     run_client.enter_namespace()
     run = run_client.Run(options.client, options.program, str(Path(options.report).parent / "payloads"))
-    script = Script(run, options.client, options.dsn)
+    script = Script(run, options.client, options.dsn, options.package)
     try:
         CLIENTS[options.client](script, options.kill)
         report = script.settle() | {"doctor": script.continuity("doctor", "--no-probe")}

@@ -174,7 +174,7 @@ def test_timeouts_are_in_the_unit_of_each_harness(user: User) -> None:
         user.init(harness)
         ours = hook_entries.our_hooks(user.file(harness).read_text())
         timeouts[harness] = {handlers[0]["timeout"] for handlers in ours.values()}
-    assert timeouts == {"claude-code": {10, 60}, "codex": {10, 60}, "gemini-cli": {10_000, 60_000}}
+    assert timeouts == {"claude-code": {10, 60}, "codex": {3, 10, 60}, "gemini-cli": {10_000, 60_000}}
 
 
 def test_a_link_to_a_settings_file_stays_a_link(user: User, tmp_path: Path) -> None:

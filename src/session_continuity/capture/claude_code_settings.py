@@ -7,11 +7,13 @@ is the one that is not committed.
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
 from session_continuity.capture import hook_entries, json_text
-from session_continuity.capture.harness_settings import Obstacle, Place, Wanted
+from session_continuity.capture.harness_settings import HookLine, Obstacle, Place, Wanted
+from session_continuity.capture.hook_entries import Handler
 from session_continuity.capture.json_text import Node
 from session_continuity.domain.errors import InvalidInput
 
@@ -36,11 +38,7 @@ def settings_file(place: Place) -> Path:
 
 def install(text: str, wanted: Wanted, place: Place) -> str:
     """Our hooks, timeouts in seconds, and the status line, which goes on showing the user's own."""
-    handlers = {
-        event: {"type": "command", "command": hook.line, "timeout": hook.seconds}
-        for event, hook in wanted.hooks.items()
-    }
-    text = hook_entries.put_hooks(text, handlers)
+    text = hook_entries.put_hooks(text, handlers(wanted.hooks))
     root = json_text.parse_object(text)
     status_line = _status_line(root)
     found = _command(status_line)
@@ -49,6 +47,13 @@ def install(text: str, wanted: Wanted, place: Place) -> str:
         return _put_status_line(text, root, status_line, _wrap(ours, _inherited(place)))
     wanted_command = _wrap(ours, _wrapped(found.value) if is_our_status_line(found.value) else found.value)
     return text if found.value == wanted_command else json_text.replace(text, found, wanted_command)
+
+
+def handlers(hooks: Mapping[str, HookLine]) -> dict[str, Handler]:
+    """Our hooks, timeouts in seconds."""
+    return {
+        event: {"type": "command", "command": hook.line, "timeout": hook.seconds} for event, hook in hooks.items()
+    }
 
 
 def uninstall(text: str) -> str:

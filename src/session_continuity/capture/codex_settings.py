@@ -8,15 +8,19 @@ from __future__ import annotations
 
 import re
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from session_continuity.capture import hook_entries
-from session_continuity.capture.harness_settings import Obstacle, Place, Wanted
+from session_continuity.capture.harness_settings import HookLine, Obstacle, Place, Wanted
+from session_continuity.capture.hook_entries import Handler
 
 HARNESS: str = "codex"
 TITLE: str = "Codex"
 PROGRAM: str = "codex"
+
+_LONGEST = {"SessionEnd": 3, "Interrupt": 3}
 
 
 def settings_folder(place: Place) -> Path:
@@ -30,12 +34,16 @@ def settings_file(place: Place) -> Path:
 
 
 def install(text: str, wanted: Wanted, place: Place) -> str:  # noqa: ARG001
-    """Our hooks, timeouts in seconds. Codex knows no `args`, and a handler of an unknown type voids the file."""
-    handlers = {
-        event: {"type": "command", "command": hook.line, "timeout": hook.seconds}
-        for event, hook in wanted.hooks.items()
+    """Our hooks. Codex knows no `args`, and a handler of an unknown type voids the file."""
+    return hook_entries.put_hooks(text, handlers(wanted.hooks))
+
+
+def handlers(hooks: Mapping[str, HookLine]) -> dict[str, Handler]:
+    """Our hooks, timeouts in seconds: of some events Codex allows no longer ones, and says so at every start."""
+    return {
+        event: {"type": "command", "command": hook.line, "timeout": _LONGEST.get(event, hook.seconds)}
+        for event, hook in hooks.items()
     }
-    return hook_entries.put_hooks(text, handlers)
 
 
 def uninstall(text: str) -> str:
@@ -54,7 +62,7 @@ def find_obstacles(place: Place) -> list[Obstacle]:
     hooks_file = settings_file(place)
     found: list[Obstacle] = []
     features = config.get("features")
-    if isinstance(features, dict) and features.get("hooks") is False:  # pyright: ignore[reportUnknownMemberType]
+    if isinstance(features, dict) and False in (features.get("hooks"), features.get("codex_hooks")):  # pyright: ignore[reportUnknownMemberType]
         found.append(Obstacle("config.toml switches hooks off", "remove `hooks = false` from [features]"))
     ours = _places(hooks_file)
     untrusted = [key for key in ours if not _is_trusted(config, key)]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
 from session_continuity.capture import hook_entries, json_text
-from session_continuity.capture.harness_settings import Obstacle, Place, Wanted
+from session_continuity.capture.harness_settings import HookLine, Obstacle, Place, Wanted
+from session_continuity.capture.hook_entries import Handler
 from session_continuity.domain.errors import InvalidInput
 
 HARNESS: str = "gemini-cli"
@@ -29,11 +31,15 @@ def settings_file(place: Place) -> Path:
 
 def install(text: str, wanted: Wanted, place: Place) -> str:  # noqa: ARG001
     """Our hooks, timeouts in milliseconds."""
-    handlers = {
+    return hook_entries.put_hooks(text, handlers(wanted.hooks))
+
+
+def handlers(hooks: Mapping[str, HookLine]) -> dict[str, Handler]:
+    """Our hooks, timeouts in milliseconds."""
+    return {
         event: {"type": "command", "name": HOOK_NAME, "command": hook.line, "timeout": hook.seconds * 1_000}
-        for event, hook in wanted.hooks.items()
+        for event, hook in hooks.items()
     }
-    return hook_entries.put_hooks(text, handlers)
 
 
 def uninstall(text: str) -> str:

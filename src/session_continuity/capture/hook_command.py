@@ -31,9 +31,13 @@ def hook_command(settings: Settings, harness: str, event: str) -> list[str]:
     """The words of the command for one event of a harness, all paths absolute. Raises InvalidInput for a harness
     or event that can't stand in a record's name."""
     make_name(harness, event)
-    mode = "answer" if event in ANSWERED else "flush" if event in FLUSHED else "quick"
-    python = os.path.abspath(sys.executable)
-    return ["/bin/sh", "-c", _GUARD, str(SCRIPT), str(settings.home / FOLDER), harness, event, python, mode]
+    python, spool = os.path.abspath(sys.executable), str(settings.home / FOLDER)
+    return ["/bin/sh", "-c", _GUARD, str(SCRIPT), spool, harness, event, python, hook_mode(event)]
+
+
+def hook_mode(event: str) -> str:
+    """How hook.sh is to keep an event: quick, flush or answer."""
+    return "answer" if event in ANSWERED else "flush" if event in FLUSHED else "quick"
 
 
 def hook_line(settings: Settings, harness: str, event: str) -> str:

@@ -9,11 +9,12 @@ from __future__ import annotations
 import json
 import re
 import shlex
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import cast
 
-from session_continuity.capture.harness_settings import Obstacle, Place, Wanted
+from session_continuity.capture.harness_settings import HookLine, Obstacle, Place, Wanted
 from session_continuity.domain.errors import InvalidInput, Refused
 
 HARNESS: str = "opencode"
@@ -40,13 +41,13 @@ def install(text: str, wanted: Wanted, place: Place) -> str:  # noqa: ARG001
     """The plugin. Raises Refused when another file bears its name."""
     if text and not _is_ours(text):
         raise Refused(f"there is another file by the name of {FILE_NAME}; nothing was changed", code="not_ours")
-    return plugin(wanted)
+    return plugin(wanted.hooks)
 
 
-def plugin(wanted: Wanted) -> str:
+def plugin(hooks: Mapping[str, HookLine]) -> str:
     """The plugin's source, with its commands."""
-    hooks = {event: {"words": list(hook.words), "seconds": hook.seconds} for event, hook in wanted.hooks.items()}
-    return _HOOKS.sub(lambda _: f"const HOOKS = {json.dumps(hooks, ensure_ascii=False)};", _template())
+    commands = {event: {"words": list(hook.words), "seconds": hook.seconds} for event, hook in hooks.items()}
+    return _HOOKS.sub(lambda _: f"const HOOKS = {json.dumps(commands, ensure_ascii=False)};", _template())
 
 
 def uninstall(text: str) -> str:
