@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -171,6 +172,9 @@ VOLATILE = {
 }
 
 
+LATER = re.compile(rf'"(?!{START.date()})20\d\d-\d\d-\d\d[T ][\d:.+]+"')
+"""The times of the database; those of the script are all of one day."""
+
 ORDER = ("sequence_num", "last_sequence_num", "work_state", "state_hash")
 
 
@@ -183,6 +187,5 @@ def rows(database: str, *, ordered: bool = True) -> dict[str, list[str]]:
             left_out = [*volatile, *(() if ordered else ORDER)]
             columns = "to_jsonb(t)" + "".join(f" - '{name}'" for name in left_out)
             query = f"SELECT ({columns})::text FROM {table} t"
-            where = " WHERE event_type <> 'instance_closed'" if table == "event_store" else ""
-            found[table] = sorted(row[0] for row in connection.execute(query + where).fetchall())
+            found[table] = sorted(LATER.sub('"later"', row[0]) for row in connection.execute(query).fetchall())
     return found

@@ -152,7 +152,7 @@ def test_a_killed_session_is_found_dead_and_its_thread_goes_on_with_the_brief(
     assert brief is not None
     assert len(brief) <= BRIEF_CHARACTERS
     first, last = brief[:1_500], brief[-400:]
-    assert f"You are {successor.instance_id} and go on" in first
+    assert f"You are {successor.instance_id} and go on where it (epoch 1, stale) stopped" in first
     assert "migrate the orders table" in first
     assert "make migrate-orders" in first
     assert "First find out what became of the 1 command(s) of unknown outcome" in last

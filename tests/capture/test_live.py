@@ -5,18 +5,24 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
 from tests.capture.scripted import START, Script, batches, capture, rows, shell, working_day
+from tests.client.records import together
 from tests.conftest import RunningServer
 
 from session_continuity import SessionContinuity
 from session_continuity.capture import live_session
+from session_continuity.capture.live import LiveCapture
 from session_continuity.capture.recorder import Recorder
+from session_continuity.capture.spool import SpoolRecord
 from session_continuity.domain.work_state import canonical
 
 NewDatabase = Callable[[], str]
+
+RECORDED = Path(__file__).parents[3] / "shared" / "data" / "hooks"
 
 
 @pytest.fixture
@@ -299,6 +305,68 @@ def test_nothing_is_lost_when_the_database_is_away(client: SessionContinuity, sc
         if e.event_data["kind"] == "answer"
     ]
     assert answers == ["I will look at the tests first.", "The limiter is begun."]
+
+
+def test_two_drains_that_meet_double_nothing(new_database: NewDatabase, script: Script) -> None:
+    """The spool's lock keeps them apart; the database does, too."""
+    found = []
+    for drains in (1, 3):
+        database = new_database()
+        with SessionContinuity(dsn=database) as client:
+            script.write()
+            captures = [capture(client) for _ in range(drains)]
+
+            def drain(live: LiveCapture) -> None:
+                for batch in batches(script.hooks, 4):
+                    live.store(batch)
+
+            assert together([partial(drain, live) for live in captures]) == [None] * drains
+            events = client.read_events(only_session(client))
+            assert [event.sequence_num for event in events] == list(range(1, len(events) + 1))
+        found.append(rows(database, ordered=False))
+    assert found[0]["command_log"] == found[1]["command_log"]
+    assert found[0]["event_store"] == found[1]["event_store"]
+
+
+@pytest.mark.parametrize("harness", ["claude", "codex", "gemini", "opencode"])
+def test_what_real_clients_told_their_hooks_is_stored_once(new_database: NewDatabase, harness: str) -> None:
+    folder = RECORDED / harness
+    if not folder.is_dir():
+        pytest.skip(f"{folder} with captured payloads is not there")
+    records = recorded(folder)
+    found = []
+    for size in (len(records), 1, 7):
+        database = new_database()
+        with SessionContinuity(dsn=database) as client:
+            for _ in range(2):
+                for batch in batches(records, size):
+                    assert capture(client).store(batch) == [None] * len(batch)
+            assert client.search_commands(outcome="success" if harness != "codex" else "unknown")
+            for session in client.find_sessions():
+                events = client.read_events(session.instance_id)
+                assert [event.sequence_num for event in events] == list(range(1, len(events) + 1))
+        found.append(rows(database))
+    assert found[0] == found[1] == found[2]
+
+
+def recorded(folder: Path) -> list[SpoolRecord]:
+    """Captured payloads as records, a second apart."""
+    names = {"claude": "claude-code", "gemini": "gemini-cli"}
+    harness = names.get(folder.name, folder.name)
+    records = []
+    for number, file in enumerate(sorted(folder.glob("[0-9]*.json"))):
+        event = file.stem.partition("-")[2]
+        record = SpoolRecord(
+            name=f"{harness}@{event}@7@{number:05d}",
+            harness=harness,
+            event=event,
+            client_pid=7,
+            host=None,
+            captured_at=START + timedelta(seconds=number),
+            payload=file.read_bytes(),
+        )
+        records.append(record)
+    return records
 
 
 # Controls: the same checks fail when what they guard is taken out.

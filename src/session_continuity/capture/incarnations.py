@@ -7,6 +7,7 @@ same instances and begin nothing twice.
 
 from __future__ import annotations
 
+import itertools
 import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -32,7 +33,7 @@ FRESH = timedelta(seconds=60)
 """How long after a hook was called its answer can matter. What is stored later (the spool waited for the database)
 looks at no process and no working tree: they are others by then, and takes no thread over: nobody is told."""
 
-_TRIES = 3
+_TRIES = 5
 _CANDIDATES = 200
 _FIRST_EVENTS = frozenset({"instance_resumed", "checkpoint_loaded", "checkpoint_created"})
 
@@ -139,17 +140,19 @@ class Incarnations:
         start: facts.SessionStarted | None,
         owner: Session,
     ) -> Incarnation | None:
-        for _ in range(_TRIES):
+        for attempt in range(_TRIES):
             self._before_takeover(owner, record, told)
             try:
-                done = continue_thread(
-                    self._client,
+                done = self._client.resume_session(
                     owner.instance_id,
-                    record.name,
-                    _origin(record, told, start),
-                    _metadata(record, told, start),
+                    successor_id=_new_id(owner.project, owner.instance_type, record, attempt),
+                    origin=_origin(record, told, start),
+                    metadata=_metadata(record, told, start),
+                    operation=_operation(record.name),
                 )
             except Conflict as conflict:
+                if conflict.stable_code == "instance_id_taken":
+                    continue
                 if conflict.stable_code != "superseded":
                     raise
                 owner = self._client.find_resumable(owner.instance_id)
@@ -169,26 +172,36 @@ class Incarnations:
             parents = instances_of(self._client, record.harness, storable_text(told.parent_harness_session_id))
             parent = instance_at(parents, record.captured_at, record.name)
         project = project_of(told.cwd)
-        session = self._client.register_session(
-            project,
-            instance_id=derived_instance_id(project, "PS", record.name),
-            origin=_origin(record, told, start, parent=parent),
-            metadata=_metadata(record, told, start),
-            started_at=record.captured_at,
-            operation=f"began {record.name}",
-        )
-        return Incarnation(session, begun=True)
+        for attempt in itertools.count():
+            try:
+                session = self._client.register_session(
+                    project,
+                    instance_id=_new_id(project, "PS", record, attempt),
+                    origin=_origin(record, told, start, parent=parent),
+                    metadata=_metadata(record, told, start),
+                    started_at=record.captured_at,
+                    operation=_operation(record.name),
+                )
+            except Conflict as conflict:
+                if conflict.stable_code != "instance_id_taken" or attempt >= _TRIES:
+                    raise
+            else:
+                return Incarnation(session, begun=True)
+        raise AssertionError("unreachable")
 
 
-def continue_thread(
-    client: SessionContinuity,
-    instance_id: str,
-    record_name: str,
-    origin: Origin | None = None,
-    metadata: dict[str, Any] | None = None,
-) -> Continued:
-    """Continue a thread with the record of that name; asked again it gives the first answer."""
-    return client.resume_session(instance_id, origin=origin, metadata=metadata, operation=f"began {record_name}")
+def how_it_began(client: SessionContinuity, session: Session, record_name: str) -> Continued:
+    """What the session went on with when the record of that name began it: the first answer again."""
+    return client.resume_session(session.parent_instance_id or "", operation=_operation(record_name))
+
+
+def _operation(record_name: str) -> str:
+    return storable_text(f"began {record_name}")
+
+
+def _new_id(project: str, instance_type: str, record: SpoolRecord, attempt: int) -> str:
+    """The id of the instance that a record begins: the same each time, unless another session has it."""
+    return derived_instance_id(project, instance_type, record.name + (f":{attempt}" if attempt else ""))
 
 
 def instances_of(client: SessionContinuity, harness: str, harness_session_id: str) -> list[Session]:

@@ -125,7 +125,7 @@ def open_session(
     client: SessionContinuity, session: Session, recording: Recording | None, at: datetime
 ) -> LiveSession:
     """Take up where the store is, for records from that time on."""
-    completes = recording is not None and FILLED[session.harness or ""].calls
+    completes = recording is not None and FILLED[session.harness or ""].outcomes
     recorder = Recorder(client, session, load_rules(), live=True, completes_unknown=completes)
     recovery = client.recover_state(session.instance_id)
     recorder.events_since_checkpoint = recovery.events_folded
@@ -133,10 +133,9 @@ def open_session(
     recorder.percent = context["percent"] if context else None
     recorder.now = _known_of(client, session, at)
     recorder.cwd = recorder.now.get("cwd") or session.cwd
-    for outcome, table in (("in_flight", recorder.open_calls), ("unknown", recorder.unknown_calls)):
-        for command in reversed(_commands(client, session.instance_id, outcome)):
-            call = call_of(command)
-            table[call.tool_call_id] = call
+    if completes:
+        unknown = client.search_commands(instance_id=session.instance_id, outcome="unknown", limit=_PAGE)
+        recorder.unknown_calls = {call.tool_call_id: call for call in map(call_of, reversed(unknown))}
     for event in _events(client, session.instance_id, "task_spawned"):
         recorder.spawned[str(event.get("tool_call_id") or event.get("task_id"))] = None
     return LiveSession(recorder, recording)
@@ -163,10 +162,6 @@ def _events(
         if len(page) < _PAGE:
             return
         after = page[-1].sequence_num
-
-
-def _commands(client: SessionContinuity, instance_id: str, outcome: Any) -> list[Command]:
-    return client.search_commands(instance_id=instance_id, outcome=outcome, limit=_PAGE)
 
 
 def _plan_before(client: SessionContinuity, session: Session, call: facts.ToolCalled) -> Plan:

@@ -6,6 +6,7 @@ At most 9,000 characters, plain text: clients cut or hide longer ones (Codex cut
 from __future__ import annotations
 
 import socket
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from session_continuity.briefing import brief_continuation
@@ -13,7 +14,7 @@ from session_continuity.capture import facts
 from session_continuity.capture.hooks import ADAPTERS, HookCall
 from session_continuity.capture.incarnations import (
     began_with,
-    continue_thread,
+    how_it_began,
     instance_at,
     instances_of,
     is_gone,
@@ -48,8 +49,7 @@ def answer_session_start(client: SessionContinuity, record: SpoolRecord) -> str 
     if began_with(session) != record.name or start.source == "clear":
         return None
     if session.relation == "resumed_from" and session.parent_instance_id:
-        continued = continue_thread(client, session.parent_instance_id, record.name)
-        return _brief_of_takeover(client, continued)
+        return _brief_of_takeover(client, how_it_began(client, session, record.name))
     return _notice(client, session)
 
 
@@ -72,8 +72,11 @@ def _brief_of_takeover(client: SessionContinuity, continued: Continued) -> str |
     """The harness's own resume of a session that was left in good order has its conversation: nothing to add."""
     old, new = continued.predecessor, continued.successor
     same = new is not None and old.harness_session_id == new.harness_session_id
-    if same and not continued.commands.unknown_outcomes and _was_left(client, old):
+    left = _was_left(client, old)
+    if same and left and not continued.commands.unknown_outcomes:
         return None
+    if not left:  # closed by the takeover alone
+        continued = replace(continued, predecessor=replace(old, status="stale"))
     if client.settings.session_start_brief == "notice":
         unknown = len(continued.commands.unknown_outcomes)
         return (

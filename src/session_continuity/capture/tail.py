@@ -28,13 +28,14 @@ _LINES = 200
 class Filled:
     """What a harness's recording tells that its hooks do not. facts: kinds that are taken as they are. prompts:
     sources of prompts. changes: what of SessionChanged. calls: whether both name calls by the same ids, so that
-    the recording can complete those whose end no hook told. compaction: whether the summary of a compaction is in
-    the recording alone; its tokens always are."""
+    the recording can complete those whose end no hook told. outcomes: whether hooks tell the end of some calls,
+    but not how they ended. summary: whether that of a compaction is in the recording alone, as its tokens are."""
 
     facts: tuple[type[facts.Fact], ...]
     prompts: frozenset[str] = frozenset()
     changes: frozenset[str] = frozenset({"git_branch", "version", "model"})
     calls: bool = False
+    outcomes: bool = False
     summary: bool = False
 
 
@@ -44,7 +45,7 @@ FILLED: Mapping[str, Filled] = {
         prompts=frozenset({"queued"}),
         calls=True,
     ),
-    "codex": Filled(facts=(facts.ContextMeasured, facts.AssistantSaid), calls=True, summary=True),
+    "codex": Filled(facts=(facts.ContextMeasured, facts.AssistantSaid), calls=True, outcomes=True, summary=True),
     "gemini-cli": Filled(facts=(facts.ContextMeasured, facts.AssistantSaid, facts.ContextCompacted)),
 }
 """By harness; OpenCode's hooks tell everything, and its recording is a database."""

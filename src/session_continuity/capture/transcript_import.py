@@ -153,7 +153,10 @@ class _Fill:
         self._fill.finish()
         for recorder in self._fill.recorders:
             self.seen.update(recorder.seen)
-            self.in_flight += len(recorder.open_calls)
+        self.in_flight = sum(
+            len(self._client.search_commands(instance_id=each.instance_id, outcome="in_flight", limit=1_000))
+            for each in self._instances
+        )
         now = {each.instance_id: self._client.get_session(each.instance_id) for each in self._instances}
         added = sum(now[each.instance_id].last_sequence_num - each.last_sequence_num for each in self._instances)
         return now[self._instances[-1].instance_id], added
