@@ -1,8 +1,8 @@
 """A resident process with the small store: `python resident_main.py serve HOME DSN`, or
 `python resident_main.py forward HOME URL TOKEN`. Prints its URL when it is ready.
 
-DSN `-` is the embedded server of the home. In place of `serve` may stand a store with a fault: `stuck`, `dying`,
-`dying and forgetful`.
+DSN `-` is the embedded server of the home. In place of `serve` may stand `live`, which is what users have, or a
+store with a fault: `stuck`, `dying`, `dying and forgetful`.
 """
 
 from __future__ import annotations
@@ -41,6 +41,7 @@ class DyingStore(SmallStore):
 
 
 STORES = {
+    "live": None,
     "serve": SmallStore,
     "stuck": StuckStore,
     "dying": DyingStore,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 
 import pytest
@@ -138,6 +139,39 @@ def test_forwarded_records_survive_an_outage_of_the_server(
     assert far.state()["condition"] == "working"
     assert stored_numbers(client, this_host(), "s") == list(range(20))
     assert (far.end(), again.end()) == (0, 0)
+
+
+def test_what_hooks_tell_becomes_a_session_and_its_commands(
+    residents: Residents, database: str, client: SessionContinuity
+) -> None:
+    """As users have it, with redaction and the recorder of live sessions."""
+    running = residents.serve(database, role="live")
+    for event, told in (
+        ("SessionStart", {"source": "startup"}),
+        ("UserPromptSubmit", {"prompt": "Run the tests, the password=hunter2hunter2 is known."}),
+        ("PreToolUse", {"tool_name": "Bash", "tool_use_id": "t1", "tool_input": {"command": "pytest -q"}}),
+        (
+            "PostToolUse",
+            {
+                "tool_name": "Bash",
+                "tool_use_id": "t1",
+                "tool_input": {"command": "pytest -q"},
+                "tool_response": {"stdout": "3 passed", "stderr": "", "interrupted": False},
+            },
+        ),
+        ("SessionEnd", {"reason": "exit"}),
+    ):
+        told = {"session_id": "live-1", "cwd": "/srv/project", "hook_event_name": event, **told}
+        running.spool.put("claude-code", event, json.dumps(told).encode())
+    wait_until(lambda: drained(running))
+    assert running.spool.quarantined() == []
+    (session,) = client.find_sessions()
+    assert (session.harness, session.harness_session_id, session.status) == ("claude-code", "live-1", "closed")
+    (command,) = client.search_commands(instance_id=session.instance_id)
+    assert (command.tool_call_id, command.outcome) == ("t1", "success")
+    prompts = client.read_events(session.instance_id, event_type="prompt_submitted")
+    assert "hunter2" not in str([event.event_data for event in prompts])
+    assert running.end() == 0
 
 
 def test_no_failure_ends_the_watch() -> None:

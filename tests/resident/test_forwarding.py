@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,7 +20,7 @@ from session_continuity.capture.forwarding import Destination, Forwarder
 from session_continuity.capture.spool import Spool
 from session_continuity.web import access, capture_route
 
-from .conftest import Intake, put
+from .conftest import Intake, environment, put, wait_until
 
 FAR = "far.example"
 
@@ -121,6 +123,38 @@ def test_nothing_leaves_this_machine_unredacted(intake: Intake, far: Spool) -> N
     assert b"POST /capture" in seen
     assert {each.code for each in far.quarantined()} == {"payload_not_json"}
     assert len(far.quarantined()) == 4
+
+
+def test_the_command_redacts_and_forwards(intake: Intake, far: Spool) -> None:
+    put(far, "s", 0, password="hunter2hunter2")
+    home = far.folder.parent
+    command = [sys.executable, "-m", "session_continuity", "--home", str(home), "forward", "--to", intake.url]
+    forwarding = subprocess.Popen(
+        [*command, "--token-stdin", "--json"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment(),
+    )
+    try:
+        assert forwarding.stdin is not None
+        forwarding.stdin.write(f"{intake.token}\n")
+        forwarding.stdin.close()
+        wait_until(lambda: intake.spool.names() and not far.names())
+        (arrived,) = intake.spool.pending()
+        assert json.loads(arrived.payload)["number"] == 0
+        assert b"hunter2" not in arrived.payload
+        assert b"password" in arrived.payload
+        forwarding.terminate()
+        assert forwarding.wait(5) == 0
+        assert forwarding.stdout is not None
+        assert json.load(forwarding.stdout) == {"stopped": True}
+        told = "".join(path.read_text("utf-8", "replace") for path in home.rglob("*.*") if path.is_file())
+        assert intake.token not in told
+    finally:
+        forwarding.kill()
+        forwarding.wait()
 
 
 def test_when_redaction_breaks_the_record_stays_here(intake: Intake, far: Spool) -> None:
