@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import subprocess
 from datetime import UTC, datetime, timedelta
@@ -10,7 +11,10 @@ from typing import Any
 
 import pytest
 
+from session_continuity import SessionContinuity
+from session_continuity.capture.drain import drain
 from session_continuity.capture.installation import wanted_entries
+from session_continuity.capture.live import live_store
 from session_continuity.capture.spool import open_spool
 from session_continuity.settings import load_settings
 
@@ -130,3 +134,22 @@ def test_the_installed_command_is_that_line_and_asks_no_database(home: Path, kno
     assert done.stdout.decode().splitlines() == ["theirs", "shop-PS-abc123 | Pay by card | 42 % | 1.2 h"]
     assert done.stderr == b""
     assert spooled(home) == ["Status"]
+
+
+def test_the_drain_tells_who_a_session_is_and_forgets_it_at_its_end(
+    offline: Continuity, home: Path, client: SessionContinuity
+) -> None:
+    settings = load_settings(home=home)
+    spool = open_spool(settings)
+    local = SessionContinuity(dataclasses.replace(client.settings, home=home))
+    told = {"session_id": SESSION, "cwd": str(home)}
+    for event, more in (("SessionStart", {"source": "startup"}), ("UserPromptSubmit", {"prompt": "go"})):
+        spool.put("claude-code", event, json.dumps({**told, "hook_event_name": event, **more}).encode())
+    drain(spool, live_store(local))
+    (session,) = client.find_sessions()
+    shown = offline("statusline", "claude-code", stdin=status()).out
+    assert shown == f"{session.instance_id} | - | 42 % | 0.0 h\n"
+    spool.put("claude-code", "SessionEnd", json.dumps({**told, "reason": "exit"}).encode())
+    drain(spool, live_store(local))
+    assert list((home / "statusline").iterdir()) == []
+    local.close()

@@ -280,6 +280,27 @@ def test_harnesses_are_found_by_program_or_folder(user: User, tmp_path: Path) ->
     assert user.installation().find_harnesses() == ["codex", "gemini-cli"]
 
 
+@pytest.mark.parametrize(
+    ("version", "refused"),
+    [("2.1.39 (Claude Code)", True), ("2.1.101 (Claude Code)", False), ("2.2.0", False), ("no idea", False)],
+)
+def test_a_version_that_would_ignore_all_its_settings_is_refused(
+    user: User, tmp_path: Path, version: str, refused: bool
+) -> None:
+    path = user.write("claude-code", b"{}")
+    program = tmp_path / "bin" / "claude"
+    program.parent.mkdir()
+    program.write_text(f"#!/bin/sh\necho '{version}'\n")
+    program.chmod(0o755)
+    user.place.environment["PATH"] = str(program.parent)  # type: ignore[index]
+    if refused:
+        with pytest.raises(Refused, match=r"update it to 2\.1\.101"):
+            user.init("claude-code")
+    else:
+        user.init("claude-code")
+    assert (path.read_bytes() == b"{}") is refused
+
+
 def test_variables_move_the_settings(user: User, tmp_path: Path) -> None:
     user.place.environment.update(  # type: ignore[attr-defined]
         CLAUDE_CONFIG_DIR=str(tmp_path / "c"),

@@ -20,6 +20,9 @@ from session_continuity.domain.errors import InvalidInput
 HARNESS: str = "claude-code"
 TITLE: str = "Claude Code"
 PROGRAM: str = "claude"
+OLDEST: str | None = "2.1.101"
+"""Older ones ignore their whole settings file, the user's own settings with it, when it names an event that they
+do not know (seen with 2.1.39; the changelog names 2.1.101 as the first that skips the event alone)."""
 
 MANAGED = Path("/etc/claude-code/managed-settings.json")
 _STATUS_LINE = " statusline claude-code"

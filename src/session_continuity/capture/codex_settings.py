@@ -19,6 +19,7 @@ from session_continuity.capture.hook_entries import Handler
 HARNESS: str = "codex"
 TITLE: str = "Codex"
 PROGRAM: str = "codex"
+OLDEST: str | None = None
 
 _LONGEST = {"SessionEnd": 3, "Interrupt": 3}
 

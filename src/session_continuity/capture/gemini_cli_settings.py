@@ -15,6 +15,7 @@ from session_continuity.domain.errors import InvalidInput
 HARNESS: str = "gemini-cli"
 TITLE: str = "Gemini CLI"
 PROGRAM: str = "gemini"
+OLDEST: str | None = None
 
 HOOK_NAME = "session-continuity"
 

@@ -70,6 +70,8 @@ class HarnessSettings(Protocol):
     HARNESS: str
     TITLE: str
     PROGRAM: str
+    OLDEST: str | None
+    """The oldest version whose settings can hold our entries; None where any can."""
 
     def settings_folder(self, place: Place) -> Path:
         """The user's folder of the harness: there when it was ever run."""

@@ -7,7 +7,9 @@ taken out of it.
 
 from __future__ import annotations
 
+import re
 import shutil
+import subprocess
 import sys
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
@@ -33,7 +35,7 @@ from session_continuity.capture.settings_files import (
     sha256,
     write_edit,
 )
-from session_continuity.domain.errors import InvalidInput, NotFound
+from session_continuity.domain.errors import InvalidInput, NotFound, Refused
 from session_continuity.settings import Settings
 
 _FORMATS: tuple[HarnessSettings, ...] = (
@@ -47,6 +49,9 @@ HARNESSES = {harness.HARNESS: harness for harness in _FORMATS}
 
 NOT_HOOKS = ("Status",)
 """Events that an adapter reads and no hook tells: the status line command hands them over."""
+
+_VERSION = re.compile(r"\d+\.\d+\.\d+")
+_VERSION_SECONDS = 30.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,6 +129,7 @@ class Installation:
         return self._with_ours(HARNESSES[harness], path, content) == content
 
     def _plan(self, harness: HarnessSettings) -> PlannedEdit:
+        self._check_version(harness)
         path, target, before = self._read(harness, self._place)
         other = replace(self._place, scope="project" if self._place.scope == "user" else "user")
         other_path = harness.settings_file(other)
@@ -192,9 +198,38 @@ class Installation:
             return harness.installed_commands(decode(content))
 
     def _is_present(self, harness: HarnessSettings) -> bool:
-        if shutil.which(harness.PROGRAM, path=self._place.environment.get("PATH")):
-            return True
-        return harness.settings_folder(self._place).is_dir()
+        return self._program(harness) is not None or harness.settings_folder(self._place).is_dir()
+
+    def _program(self, harness: HarnessSettings) -> str | None:
+        return shutil.which(harness.PROGRAM, path=self._place.environment.get("PATH"))
+
+    def _check_version(self, harness: HarnessSettings) -> None:
+        """Raises Refused when the installed version can't take our entries."""
+        program = self._program(harness)
+        if harness.OLDEST is None or program is None:
+            return
+        try:
+            done = subprocess.run(
+                [program, "--version"],
+                capture_output=True,
+                text=True,
+                timeout=_VERSION_SECONDS,
+                env=dict(self._place.environment),
+                check=False,
+            )
+        except (OSError, subprocess.TimeoutExpired, UnicodeDecodeError):
+            return
+        found = _VERSION.search(done.stdout)
+        if found and _numbers(found[0]) < _numbers(harness.OLDEST):
+            raise Refused(
+                f"{harness.TITLE} {found[0]} ({program}) would ignore its whole settings file, since it does not"
+                f" know all events; update it to {harness.OLDEST} or newer, then run this again",
+                code="agent_too_old",
+            )
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(number) for number in version.split("."))
 
 
 def wanted_entries(settings: Settings, harness: str) -> Wanted:

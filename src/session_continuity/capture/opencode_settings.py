@@ -20,6 +20,7 @@ from session_continuity.domain.errors import InvalidInput, Refused
 HARNESS: str = "opencode"
 TITLE: str = "OpenCode"
 PROGRAM: str = "opencode"
+OLDEST: str | None = None
 
 FILE_NAME = "session-continuity.js"
 _TEMPLATE = Path(__file__).with_name("opencode_plugin.js")

@@ -15,12 +15,15 @@ import time
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from session_continuity.capture.spool import open_spool
 from session_continuity.domain.errors import SessionContinuityError
 from session_continuity.domain.text import printable, shorten
 from session_continuity.settings import Settings
+
+if TYPE_CHECKING:
+    from session_continuity.domain.session_registry import Session
 
 FOLDER = "statusline"
 """Below the data folder: `<harness session id>.json` with instance_id, epic and started_at (ISO 8601)."""
@@ -47,6 +50,43 @@ def status_line(settings: Settings, harness: str, payload: bytes, wrapped: str |
         _spool_change(settings, harness, folder / f"{session_id}.told", status, payload)
     known = _read(folder / f"{session_id}.json")
     return theirs + _line(known.get("instance_id"), known.get("epic"), percent, known.get("started_at"))
+
+
+def keep_status_session(home: Path, session: Session) -> None:
+    """Let the status line of a session know who it is; nothing is written when nothing changed."""
+    file = _session_file(home, session)
+    if file is None:
+        return
+    content = {
+        "instance_id": session.instance_id,
+        "epic": session.current_epic,
+        "started_at": session.created_at.isoformat(),
+    }
+    if _read(file) != content:
+        file.parent.mkdir(mode=0o700, exist_ok=True)
+        _replace(file, json.dumps(content))
+
+
+def drop_status_session(home: Path, session: Session) -> None:
+    """Forget a session that has ended."""
+    file = _session_file(home, session)
+    if file is not None:
+        file.unlink(missing_ok=True)
+        file.with_suffix(".told").unlink(missing_ok=True)
+
+
+def _session_file(home: Path, session: Session) -> Path | None:
+    """Only Claude Code has a status line, and only for its main sessions."""
+    session_id = session.harness_session_id
+    if session.harness != "claude-code" or session.relation == "spawned" or session_id is None:
+        return None
+    return home / FOLDER / f"{session_id}.json" if _SESSION_ID.fullmatch(session_id) else None
+
+
+def _replace(file: Path, text: str) -> None:
+    draft = file.with_name(f".{file.name}.{os.getpid()}")
+    draft.write_text(text, "utf-8")
+    draft.replace(file)
 
 
 def _line(instance_id: object, epic: object, percent: int | None, started_at: object) -> bytes:
@@ -91,9 +131,7 @@ def _spool_change(settings: Settings, harness: str, told: Path, status: dict[str
     if not told.exists():
         told.parent.mkdir(mode=0o700, exist_ok=True)
         _remove_old(told.parent)
-    draft = told.with_name(f".{told.name}.{os.getpid()}")
-    draft.write_text(tells, "utf-8")
-    draft.replace(told)
+    _replace(told, tells)
 
 
 def _remove_old(folder: Path) -> None:
