@@ -65,6 +65,11 @@ class Script:
         else:
             shutil.copytree(self.package, self.run.path("home", *place), dirs_exist_ok=True)
 
+    def change(self, file: str, **settings: Any) -> None:
+        """The client's user changes a setting, by whatever writes the file anew."""
+        path = Path(self.run.path(file))
+        path.write_text(json.dumps({**json.loads(path.read_text()), **settings}))
+
     def say(self, *words: str) -> None:
         """Run the client once, to its end."""
         self.exits.append(self._start(*words).wait(SECONDS))
@@ -194,6 +199,8 @@ def gemini(script: Script, kill: bool) -> None:
         script.say(*common, "-p", PROMPT)
         return
     script.say(*common, "-p", PROMPT)
+    script.say(*common, "--resume", "latest", "-p", DELEGATE)
+    script.change("home/.gemini/settings.json", model={"compressionThreshold": 0.01})
     script.say(*common, "--resume", "latest", "-p", PROMPT)
 
 
@@ -228,6 +235,9 @@ def opencode(script: Script, kill: bool) -> None:
         script.say("run", PROMPT)
         return
     script.say("run", PROMPT)
+    script.say("run", "--continue", DELEGATE)
+    settings["provider"]["stub"]["models"]["stub-model"]["limit"]["context"] = 45_000
+    script.change("home/.config/opencode/opencode.json", provider=settings["provider"])
     script.say("run", "--continue", PROMPT)
 
 
@@ -237,6 +247,18 @@ CLIENTS: dict[str, Callable[[Script, bool], None]] = {
     "gemini-cli": gemini,
     "opencode": opencode,
 }
+
+
+def use_own_model(run: Any, scripts: str) -> None:
+    """Let model.py beside this file answer in the place of the model that run_client.py has started."""
+    run.stub.terminate()
+    run.stub.wait()
+    port = Path(run.path("own-port"))
+    words = [str(Path(__file__).with_name("model.py")), scripts, "--port-file", str(port), "--log", run.requests]
+    run.stub = subprocess.Popen([sys.executable, *words])
+    while not port.exists() or not port.read_text():
+        time.sleep(0.05)
+    run.url = f"http://127.0.0.1:{port.read_text()}"
 
 
 def main() -> None:
@@ -251,6 +273,7 @@ def main() -> None:
 
     run_client.enter_namespace()
     run = run_client.Run(options.client, options.program, str(Path(options.report).parent / "payloads"))
+    use_own_model(run, options.scripts)
     script = Script(run, options.client, options.dsn, options.package)
     try:
         CLIENTS[options.client](script, options.kill)

@@ -11,6 +11,7 @@ import pytest
 from session_continuity.domain.command_log import Command
 
 from .conftest import PROGRAMS, Recorded
+from .model import SUMMARY
 from .scripted import DELEGATE, PROMPT, SLOW
 
 HELLO, FAIL, SLEEP = "echo hello-from-shell", "echo going-to-fail >&2; exit 3", "sleep 20"
@@ -146,20 +147,42 @@ def test_codex(run_script: Callable[..., Recorded]) -> None:
     assert Counter(recorded.event_types(first)) == BEGUN + TURN + ENDED + Counter(context_window_updated=1)
 
 
-@pytest.mark.parametrize("harness", ["gemini-cli", "opencode"])
-def test_gemini_cli_and_opencode(
-    run_script: Callable[..., Recorded], installed_by: InstalledBy, harness: str
-) -> None:
-    recorded = run_script(harness, *installed_by(harness))
-    assert_sound(recorded, [0, 0])
-    first, last = line = recorded.line()
-    assert [session.relation for session in line] == [None, "resumed_from"]
+def test_gemini_cli(run_script: Callable[..., Recorded], installed_by: InstalledBy) -> None:
+    recorded = run_script("gemini-cli", *installed_by("gemini-cli"))
+    assert_sound(recorded, [0, 0, 0])
+    first, delegating, last = line = recorded.line()
+    assert [session.relation for session in line] == [None, "resumed_from", "resumed_from"]
     assert {session.status for session in recorded.sessions()} == {"closed"}
-    assert prompts(recorded) == [[PROMPT], [PROMPT]]
-    for session in line:
-        assert told(harness, recorded.commands(session)) == wanted(harness)
+    assert prompts(recorded) == [[PROMPT], [DELEGATE], [PROMPT]]
+    for session in (first, last):
+        assert told("gemini-cli", recorded.commands(session)) == wanted("gemini-cli")
+    # Its hooks do not say who calls a tool: what the subagent does is recorded as the session's.
+    sent_off, *by_the_subagent, completed = recorded.commands(delegating)
+    assert (sent_off.action, sent_off.outcome) == ("spawn_subagent", "success")
+    assert (completed.tool_name, completed.outcome) == ("complete_task", "success")
+    assert told("gemini-cli", by_the_subagent) == wanted("gemini-cli")
+    assert [data["agent_type"] for data in recorded.events(delegating, "task_spawned")] == ["generalist"]
+    assert [data["summary"] for data in recorded.events(last, "context_compacted")] == [SUMMARY]
     assert Counter(recorded.event_types(first)) == BEGUN + TURN + ENDED + Counter(context_window_updated=1)
-    assert Counter(recorded.event_types(last)) == RESUMED + TURN + ENDED
+
+
+def test_opencode(run_script: Callable[..., Recorded], installed_by: InstalledBy) -> None:
+    recorded = run_script("opencode", *installed_by("opencode"))
+    assert_sound(recorded, [0, 0, 0])
+    first, delegating, last = line = recorded.line()
+    assert [session.relation for session in line] == [None, "resumed_from", "resumed_from"]
+    assert {session.status for session in recorded.sessions()} == {"closed"}
+    assert prompts(recorded) == [[PROMPT], [DELEGATE], [PROMPT]]
+    for session in (first, last):
+        assert told("opencode", recorded.commands(session)) == wanted("opencode")
+    (sent_off,) = recorded.commands(delegating)
+    assert (sent_off.action, sent_off.outcome) == ("spawn_subagent", "success")
+    (subagent,) = recorded.subagents()
+    assert subagent.parent_instance_id == delegating.instance_id
+    assert told("opencode", recorded.commands(subagent)) == wanted("opencode")
+    assert [data["summary"] for data in recorded.events(last, "context_compacted")] == [SUMMARY]
+    assert "before compaction" in [data["reason"] for data in recorded.events(last, "checkpoint_created")]
+    assert Counter(recorded.event_types(first)) == BEGUN + TURN + ENDED + Counter(context_window_updated=1)
 
 
 @pytest.mark.parametrize("harness", PROGRAMS)
