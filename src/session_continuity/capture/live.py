@@ -26,6 +26,7 @@ from session_continuity.capture.incarnations import (
 )
 from session_continuity.capture.live_session import LiveSession, Recording, open_session
 from session_continuity.capture.spool import SpoolRecord
+from session_continuity.capture.statusline import drop_status_session, keep_status_session
 from session_continuity.capture.tail import FILLED, Filling, Tail
 from session_continuity.capture.transcripts import records, remember
 from session_continuity.client import SessionContinuity
@@ -188,9 +189,11 @@ class _Batch:
         live.take(record, told)
         if is_fresh(record):
             self._seen_alive[session.instance_id] = live.recorder.percent
+            keep_status_session(self._client.settings.home, session)
         if live.recorder.closed:
             self._seen_alive.pop(session.instance_id, None)
             clear_fence(self._client.settings, session.harness_session_id)
+            drop_status_session(self._client.settings.home, session)
 
     def _flush(self, live: LiveSession) -> None:
         live.recorder.flush()

@@ -14,6 +14,9 @@ from session_continuity.cli.failures import FAILED, INTERRUPTED, USAGE, exit_cod
 from session_continuity.domain.errors import SessionContinuityError
 
 COMMANDS = {
+    "init": ("init", "Install the hooks into the settings of the agents, showing the diff first."),
+    "doctor": ("doctor", "Check every link from the hook to the row, and say what to do."),
+    "statusline": ("statusline", "Print the status line of an agent from the JSON on standard input."),
     "sessions": ("sessions", "Register sessions, keep them alive, list and close them."),
     "commands": ("commands", "Record tool calls and actions with their outcome, and search them."),
     "events": ("events", "Append events, read them, and replay them into a work state."),
