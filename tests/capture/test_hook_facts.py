@@ -171,6 +171,11 @@ def test_codexs_other_tools_tell_how_they_ended() -> None:
     ("text", "outcome", "result"),
     [
         ("Output: ok\nProcess Group PGID: 1", "success", {"output": "ok", "exit_code": 0}),
+        (
+            "Output: said Exit Code: 9\nProcess Group PGID: 1",
+            "success",
+            {"output": "said Exit Code: 9", "exit_code": 0},
+        ),
         ("Output: (empty)\nExit Code: 3\nProcess Group PGID: 1", "failure", {"output": "", "exit_code": 3}),
         (
             "Output: Exit Code: 9\nok\nProcess Group PGID: 1",
