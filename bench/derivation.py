@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 
 from session_continuity.capture import facts
 from session_continuity.capture.derivation import FinishedCommand, Rules, derive
-from session_continuity.capture.recorder import READERS
+from session_continuity.capture.readers import READERS
 from session_continuity.capture.transcripts import open_lines
 
 LABELS = Path(__file__).parents[1] / "tests" / "labels"
@@ -105,7 +105,7 @@ def _labels(path: Path) -> Labels:
 
 def read_facts(labels: Labels, recordings: Path) -> Iterator[facts.Fact]:
     """The facts of a labelled recording."""
-    for fact in READERS[labels.harness](open_lines(recordings / labels.recording)):
+    for fact in READERS[labels.harness]().read(open_lines(recordings / labels.recording)):
         if not isinstance(fact, facts.Problem):
             yield fact
 

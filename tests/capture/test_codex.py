@@ -15,7 +15,7 @@ from session_continuity import SessionContinuity
 from session_continuity.capture import facts
 from session_continuity.capture.codex import read_transcript
 from session_continuity.capture.facts import Fact, Problem
-from session_continuity.capture.recorder import import_transcript
+from session_continuity.capture.transcript_import import import_transcript
 from session_continuity.capture.transcripts import detect, open_lines
 
 T = TypeVar("T")

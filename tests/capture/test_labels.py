@@ -17,7 +17,7 @@ from session_continuity import SessionContinuity
 from session_continuity.capture import facts
 from session_continuity.capture.actions import SHELL_TOOLS
 from session_continuity.capture.derivation import FinishedCommand, Rules, derive, load_rules
-from session_continuity.capture.recorder import import_transcript
+from session_continuity.capture.transcript_import import import_transcript
 from session_continuity.capture.verdicts import finished
 
 ROOT = Path(__file__).parents[2]

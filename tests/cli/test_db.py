@@ -57,7 +57,7 @@ def test_downgrade_shows_its_plan_and_needs_a_word(continuity: Continuity, sessi
 def test_downgrade_asks_on_a_terminal(
     continuity: Continuity, monkeypatch: pytest.MonkeyPatch, typed: str, undone: bool
 ) -> None:
-    monkeypatch.setattr("session_continuity.cli.db.is_terminal", lambda _: True)
+    monkeypatch.setattr("session_continuity.cli.confirmation.is_terminal", lambda _: True)
     answer = continuity("db", "downgrade", "--to", "threads", stdin=typed)
     assert answer.code == (0 if undone else 2)
     assert continuity("db", "status", "--json").document["is_current"] is not undone

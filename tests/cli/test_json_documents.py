@@ -7,12 +7,19 @@ from pathlib import Path
 
 import pytest
 
+from session_continuity.capture.spool import open_spool
+from session_continuity.settings import load_settings
+
 from .conftest import Continuity, leaves
 
 S = "consilio-PS-abc123"
+RECORD = "codex@Stop@7@8-0123456789ab"
 TRANSCRIPTS = Path(__file__).parents[1] / "capture" / "fixtures"
 
 RUNS: dict[str, list[str]] = {
+    "init": ["--agent", "codex", "--dry-run"],
+    "doctor": ["--no-probe"],
+    "statusline claude-code": [],
     "sessions list": [],
     "sessions show": [S],
     "sessions register": ["other"],
@@ -34,12 +41,19 @@ RUNS: dict[str, list[str]] = {
     "checkpoints latest": [S],
     "checkpoints verify": [S],
     "timeline": [S],
+    "coverage": [S],
     "resume": ["last"],
     "fork": ["last"],
     "rewind": [S, "1"],
     "import claude-code": [str(TRANSCRIPTS / "claude_2_1.jsonl")],
     "import codex": [str(TRANSCRIPTS / "codex_0_169.jsonl")],
     "import rules check": [],
+    "spool list": [],
+    "spool show": [RECORD],
+    "spool retry": [RECORD],
+    "spool drop": [RECORD, "--yes"],
+    "serve": ["--status"],
+    "forward": ["--to", "https://build.example"],
     "db upgrade": [],
     "db downgrade": ["--to", "roles"],
     "db status": [],
@@ -50,7 +64,7 @@ RUNS: dict[str, list[str]] = {
     "settings show": [],
     "completion": ["bash"],
 }
-REFUSED = {"db stop": 1, "db deploy": 2}
+REFUSED = {"doctor": 1, "db stop": 1, "db deploy": 2, "forward": 2, "coverage": 2}
 """What can't be done with the database of a test, and its exit code; the answer is a document all the same."""
 
 
@@ -107,6 +121,9 @@ def prepare(continuity: Continuity) -> None:
     continuity("sessions", "register", "consilio-s", "--instance-id", S, "--json")
     continuity("commands", "record", S, "shell", "make", "--tool-call-id", "t1", "--json")
     continuity("checkpoints", "take", S, "--json")
+    spool = open_spool(load_settings())
+    spool.put("codex", "Stop", b"{}", name=RECORD)
+    spool.quarantine(RECORD, "payload_not_json", "not JSON")
 
 
 def checkpoint(continuity: Continuity) -> str:

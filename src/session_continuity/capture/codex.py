@@ -32,7 +32,12 @@ def read_transcript(lines: Iterable[bytes | Line]) -> Iterator[Fact | Problem]:
     Lines come from the start of the file: messages have no id before 0.169, so their keys are line numbers.
     Memory is bounded: open calls, running processes and agents, the plan, the last 65,536 call ids.
     """
-    return _Reader().read(lines)
+    return transcript_reader().read(lines)
+
+
+def transcript_reader() -> TranscriptReader:
+    """A reader for one transcript, to read it on as it grows."""
+    return _Reader()
 
 
 @dataclass(slots=True, kw_only=True)

@@ -40,7 +40,12 @@ def read_transcript(lines: Iterable[bytes | Line]) -> Iterator[Fact | Problem]:
     Lines come from the start of the file. A message that is written again tells only what it did not tell yet.
     Memory is bounded: the last 65,536 ids; a file of the older form is held whole, up to the limit for one line.
     """
-    return _Reader().read(_joined(lines))
+    return transcript_reader().read(lines)
+
+
+def transcript_reader() -> TranscriptReader:
+    """A reader for one transcript, to read it on as it grows."""
+    return _Reader()
 
 
 class _Reader(TranscriptReader):
@@ -55,6 +60,9 @@ class _Reader(TranscriptReader):
             "user": self._user,
             "gemini": self._gemini,
         } | dict.fromkeys(_NOTICES, self._notice)
+
+    def read(self, lines: Iterable[bytes | Line]) -> Iterator[Fact | Problem]:
+        return super().read(_joined(lines))
 
     def kind_of(self, record: Record) -> str:
         for name in ("$set", "$rewindTo"):

@@ -53,7 +53,12 @@ def read_transcript(lines: Iterable[bytes | Line]) -> Iterator[Fact | Problem]:
 
     Memory is bounded: the latest messages, the last 65,536 row ids.
     """
-    return _Reader().read(lines)
+    return transcript_reader().read(lines)
+
+
+def transcript_reader() -> TranscriptReader:
+    """A reader for the rows of one session."""
+    return _Reader()
 
 
 def _rows(database: sqlite3.Connection, session_id: str) -> Iterator[Record]:

@@ -38,7 +38,7 @@ _CLAUDE_TYPES = names(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Line:
-    """One line of a file: `number` from 1, `offset` in bytes; `data` is empty when it was `too_long`.
+    """One line of a file: `number` from 1, `offset` and `end` in bytes; `data` is empty when it was `too_long`.
 
     `ended` is False for a last line without its newline: it may still be being written.
     """
@@ -46,14 +46,18 @@ class Line:
     number: int
     offset: int
     data: bytes
+    end: int = 0
     ended: bool = True
     too_long: bool = False
 
 
-def open_lines(path: Path | str, *, max_line_bytes: int = MAX_LINE_BYTES) -> Iterator[Line]:
-    """Yield the lines of a file of any size; memory holds one chunk and one line."""
+def open_lines(
+    path: Path | str, *, offset: int = 0, number: int = 0, max_line_bytes: int = MAX_LINE_BYTES
+) -> Iterator[Line]:
+    """Yield the lines of a file of any size; memory holds one chunk and one line. `offset` and `number` are where
+    to read on: the bytes and the lines before."""
     with Path(path).open("rb", buffering=_CHUNK_BYTES) as file:
-        number, offset = 0, 0
+        file.seek(offset)
         while data := file.readline(max_line_bytes + 1):
             number += 1
             size, too_long = len(data), len(data) > max_line_bytes and not data.endswith(b"\n")
@@ -65,6 +69,7 @@ def open_lines(path: Path | str, *, max_line_bytes: int = MAX_LINE_BYTES) -> Ite
                 number=number,
                 offset=offset,
                 data=b"" if too_long else data.rstrip(b"\r\n"),
+                end=offset + size,
                 ended=ended,
                 too_long=too_long,
             )

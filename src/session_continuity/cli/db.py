@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING
 
 import click
 
 from session_continuity.cli.arguments import Call, Group, pass_call, read_stdin
+from session_continuity.cli.confirmation import confirm
 from session_continuity.cli.failures import FAILED
-from session_continuity.cli.output import is_terminal, write_fields, write_note, write_table, write_text
+from session_continuity.cli.output import write_fields, write_note, write_table, write_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,7 +43,8 @@ def downgrade(call: Call, to: str | None, yes: bool) -> None:
     deployment = _deployment(call)
     plan = deployment.plan_downgrade(to)
     if plan and not yes:
-        _confirm(call, plan)
+        consequence = "this undoes the migrations and loses what they hold"
+        confirm(call, consequence, _named(plan), lambda: _show_migrations(plan, nothing=""))
     undone = deployment.downgrade(to) if plan else []
     answer = {"undone": _named(undone)}
     call.answer(answer, lambda: _show_migrations(undone, nothing="there is nothing to undo"))
@@ -111,21 +112,6 @@ def _deployment(call: Call) -> Deployment:
     from session_continuity.deployment import Deployment
 
     return Deployment(call.settings)
-
-
-def _confirm(call: Call, plan: Sequence[Migration]) -> None:
-    """Ask on a terminal; elsewhere refuse, saying how to go on."""
-    from session_continuity.domain.errors import InvalidInput
-
-    tables = "this undoes the migrations and loses what they hold"
-    if call.as_json or not (is_terminal(sys.stdin) and is_terminal(sys.stderr)):
-        if not call.as_json:
-            _show_migrations(plan, nothing="")
-        raise InvalidInput(f"{tables}; pass --yes to do it", code="not_confirmed", plan=_named(plan))
-    _show_migrations(plan, nothing="")
-    click.echo(f"{tables}. Go on? [y/N] ", err=True, nl=False)
-    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
-        raise InvalidInput("nothing was changed", code="not_confirmed", plan=_named(plan))
 
 
 def _named(found: Sequence[Migration]) -> list[dict[str, str]]:

@@ -14,7 +14,7 @@ from session_continuity.cli.failures import FAILED, exit_code
 from session_continuity.cli.output import is_terminal, write_error, write_fields, write_note, write_text
 
 if TYPE_CHECKING:
-    from session_continuity.capture.recorder import ImportReport
+    from session_continuity.capture.transcript_import import ImportReport
     from session_continuity.capture.transcripts import Harness
 
 _T = TypeVar("_T")
@@ -112,9 +112,11 @@ def _import(
     """One recording after the other; what can't be imported does not keep the rest from it."""
     import gc
 
+    from session_continuity.capture.redaction import Redactor
     from session_continuity.domain.errors import SessionContinuityError, Unavailable
 
     gc.enable()
+    options["redact"] = Redactor(call.settings).redact
     answers: list[dict[str, Any]] = []
     codes: list[int] = []
 
@@ -149,7 +151,7 @@ def _sessions(harness: Harness, file: Path) -> Sequence[str | None]:
 
 
 def _import_one(call: Call, harness: Harness, file: Path, options: dict[str, Any]) -> ImportReport:
-    from session_continuity.capture.recorder import import_transcript
+    from session_continuity.capture.transcript_import import import_transcript
 
     with _progress(file) as progress:
         return import_transcript(call.client, harness, file, progress=progress, **options)

@@ -40,6 +40,9 @@ KEPT = {
 }
 """How many entries of each kind a state holds; older ones stay in the events."""
 
+HARNESS_NOTES = frozenset({"notification", "unmapped", "turn_error", "subagent_ended", "compaction"})
+"""Kinds of notes that tell of the harness, not of the work: they stay in the events and crowd no decision out."""
+
 _SHORT, _LONG = 300, 2_000
 
 
@@ -238,10 +241,13 @@ def _files(state: WorkState, data: Data, cite: str) -> None:
 
 
 def _note(state: WorkState, data: Data, cite: str) -> None:
-    text = _text(data, "text", "note", limit=_LONG)
-    if text and data.get("kind") == "answer":
+    text, kind = _text(data, "text", "note", limit=_LONG), data.get("kind")
+    if text and kind == "answer":
         state["last_answer"] = Text(text=text, cite=cite)
-    elif text:
+    elif text and kind == "compaction":
+        state["compactions"] = state["compactions"] or Compactions(count=0, trigger="", summary="", cite=cite)
+        state["compactions"]["summary"] = text
+    elif text and kind not in HARNESS_NOTES:
         _keep(state["notes"], "notes", Note(kind=_text(data, "kind") or "note", text=text, cite=cite))
 
 
@@ -278,7 +284,8 @@ def _compacted(state: WorkState, data: Data, cite: str) -> None:
     state["compactions"] = Compactions(
         count=(before["count"] if before else 0) + 1,
         trigger=_text(data, "trigger"),
-        summary=_text(data, "summary", limit=_LONG),
+        # A recording that tells the summary by a note may do so just before.
+        summary=_text(data, "summary", limit=_LONG) or (before["summary"] if before else ""),
         cite=cite,
     )
 

@@ -21,6 +21,9 @@ from session_continuity.domain.work_state import SCHEMA_VERSION, canonical, copy
 
 Continuation = Literal["resume", "rewind", "fork"]
 
+AWAITS_AGENT = "awaits_agent"
+"""In the metadata of a successor that a person made: the next session of its folder goes on with it."""
+
 BRIEF_COMMANDS = 10
 """How many commands of each kind a continuation looks at."""
 

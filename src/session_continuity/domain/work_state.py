@@ -11,7 +11,7 @@ from typing import Any, TypedDict, cast
 
 import orjson
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 """Raised when the meaning of a state changes; checkpoints of another version are not folded on."""
 
 
