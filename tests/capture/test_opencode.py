@@ -73,8 +73,15 @@ def test_prompts_answers_compaction_and_interruption(database: Path) -> None:
 
 def test_calls_have_their_outcome_and_the_one_in_flight_has_none(database: Path) -> None:
     found = facts_of(database)
-    called = [fact.tool_call_id for fact in of_type(facts.ToolCalled, found)]
-    assert called == ["c1", "c2", "c3", "c4", "c5", "c6", "c8"]
+    assert [fact.tool_call_id for fact in of_type(facts.ToolCalled, found)] == [
+        "c1",
+        "c2",
+        "c3",
+        "c4",
+        "c5",
+        "c6",
+        "c8",
+    ]
     ended = {fact.tool_call_id: fact for fact in of_type(facts.ToolFinished, found)}
     assert {name: fact.outcome for name, fact in ended.items()} == {
         "c1": "failure", "c2": "success", "c3": "success", "c4": "success", "c5": "failure", "c6": "cancelled",
