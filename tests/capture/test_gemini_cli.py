@@ -56,7 +56,7 @@ def test_a_message_that_is_written_again_tells_only_what_is_new() -> None:
     assert [fact.text for fact in of_type(facts.PromptSubmitted, found)] == [
         "Fix the basket total", "Also the tax", "Round it up",
     ]  # fmt: skip
-    assert [fact.text for fact in of_type(facts.AssistantSaid, found)][:2] == ["I look.", "It is done."]
+    assert [fact.text for fact in of_type(facts.AssistantSaid, found)] == ["I look.", "It is done."]
     calls = [fact.tool_call_id for fact in of_type(facts.ToolCalled, found)]
     assert calls == ["run_1", "todo_1", "edit_1", "sub_1", "bad_1", "no_1"]
     assert [fact.percent for fact in of_type(facts.ContextMeasured, found)] == [10, 20]
@@ -164,7 +164,7 @@ def test_any_bytes_are_read_without_an_error(lines: list[bytes]) -> None:
     assert list(read_transcript(lines)) == list(read_transcript(lines))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(found=st.lists(records, max_size=6))
 def test_any_json_records_are_read_without_an_error(found: list[dict[str, object]]) -> None:
     lines = [json.dumps(record).encode() for record in found]

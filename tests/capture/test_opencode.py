@@ -169,7 +169,7 @@ rows = st.builds(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(found=st.lists(rows, max_size=8))
 def test_rows_of_any_content_are_read_without_an_error(found: list[dict[str, object]]) -> None:
     lines = [json.dumps(row).encode() for row in found]
