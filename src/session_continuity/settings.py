@@ -6,19 +6,53 @@ from __future__ import annotations
 import os
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, cast
 
 from session_continuity.domain.errors import InvalidInput
 
 FILE_NAME = "settings.toml"
+MOST_PATTERNS, LONGEST_PATTERN = 100, 200
+"""Of the patterns of one project."""
 
 
 def default_home() -> Path:
     """The data folder of everything local: $XDG_DATA_HOME/session-continuity."""
     base = os.environ.get("XDG_DATA_HOME")
     return (Path(base) if base else Path.home() / ".local" / "share") / "session-continuity"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProjectSettings:
+    """What is captured in a folder and below: nothing, or all but what the patterns match (paths, tool names)."""
+
+    capture: bool = True
+    ignore: tuple[str, ...] = ()
+
+
+def project_settings(table: Any, source: str) -> ProjectSettings:
+    """Checks a table with `capture` and `ignore`. Raises InvalidInput, which names the source."""
+    if not isinstance(table, dict):
+        raise InvalidInput(f"{source} must be a table with capture or ignore", code="settings")
+    values = cast("dict[str, Any]", table)
+    if unknown := values.keys() - {"capture", "ignore"}:
+        raise InvalidInput(
+            f"{source} may set capture and ignore, not {', '.join(sorted(unknown))}", code="settings"
+        )
+    capture, ignore = values.get("capture", True), values.get("ignore", [])
+    if not isinstance(capture, bool):
+        raise InvalidInput(f"capture in {source} must be true or false", code="settings")
+    patterns: list[Any] = cast("list[Any]", ignore) if isinstance(ignore, list) else [None]
+    if len(patterns) > MOST_PATTERNS or not all(
+        isinstance(one, str) and 0 < len(one) <= LONGEST_PATTERN for one in patterns
+    ):
+        raise InvalidInput(
+            f"ignore in {source} must be a list of at most {MOST_PATTERNS} patterns of 1 to {LONGEST_PATTERN}"
+            " characters",
+            code="settings",
+        )
+    return ProjectSettings(capture=capture, ignore=tuple(patterns))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +64,8 @@ class Settings:
     prepared_statements: off behind a PgBouncer in transaction mode. context_threshold_percent: a checkpoint is
     taken when the context window crosses it.
     brief_tokens: budget of a brief. postgres_binaries: bin folder for the embedded server.
+    stored_text_characters: a longer captured text is stored as its head, tail, size and hash. projects: what is
+    captured in some folders.
     """
 
     home: Path
@@ -40,6 +76,8 @@ class Settings:
     context_threshold_percent: int = 80
     brief_tokens: int = 2_000
     postgres_binaries: Path | None = None
+    stored_text_characters: int = 20_000
+    projects: Mapping[str, ProjectSettings] = field(default_factory=dict[str, "ProjectSettings"])
     sources: Mapping[str, str]
 
 
@@ -49,6 +87,7 @@ _RANGES = {
     "connections": (1, 1_000),
     "context_threshold_percent": (1, 100),
     "brief_tokens": (300, 1_000_000),
+    "stored_text_characters": (1_000, 90_000),
 }
 _NAMES = tuple(field.name for field in fields(Settings) if field.name != "sources")
 
@@ -95,6 +134,13 @@ def _read(file: Path) -> dict[str, Any]:
 def _checked(name: str, value: Any, source: str) -> Any:
     if name in ("home", "postgres_binaries"):
         return Path(value).expanduser().absolute()
+    if name == "projects":
+        if not isinstance(value, dict):
+            raise InvalidInput(
+                f'projects from {source} must be tables like [projects."/srv/shop"]', code="settings"
+            )
+        tables = cast("dict[str, Any]", value).items()
+        return {folder: project_settings(table, f'[projects."{folder}"] of {source}') for folder, table in tables}
     wanted = {"dsn": str, "prepared_statements": bool, "deadline_seconds": (int, float)}.get(name, int)
     if not isinstance(value, wanted) or (isinstance(value, bool) and wanted is not bool):
         raise InvalidInput(f"{name} from {source} can't be {value!r}", code="settings")

@@ -18,7 +18,7 @@ from .plans import PLAN_TOOLS, plan_text
 from .prompts import CONTINUATION, INTERRUPTION, PromptQueue, between, slash_command, written_by_person
 from .shell_commands import command_text
 from .transcript_reader import KEPT, TranscriptReader
-from .transcripts import Line, elements, fields, names, parts_text, remember, text, whole
+from .transcripts import Line, Redact, elements, fields, names, parts_text, remember, text, whole
 
 HARNESS = "claude-code"
 
@@ -47,13 +47,13 @@ def context_window_for(model: str | None, used: int) -> int:
     return _WINDOWS.get(model or "", _DEFAULT_WINDOW)
 
 
-def read_transcript(lines: Iterable[bytes | Line]) -> Iterator[Fact | Problem]:
+def read_transcript(lines: Iterable[bytes | Line], redact: Redact | None = None) -> Iterator[Fact | Problem]:
     """Yield the facts of a transcript in its order, and a problem for each line that can't be understood.
 
     Lines come from the start of the file. Memory is bounded: open calls, the plan, the last 65,536 record
     ids (a record repeated within that distance is told once, further back twice with the same key).
     """
-    return _Reader().read(lines)
+    return _Reader(redact).read(lines)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -67,8 +67,8 @@ class _Call:
 class _Reader(TranscriptReader):
     ignored = KNOWN_AND_IGNORED
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, redact: Redact | None) -> None:
+        super().__init__(redact)
         self._subagent_file: str | None = None
         self._calls: dict[str, _Call] = {}
         self._background: dict[str, str] = {}

@@ -18,7 +18,7 @@ from .plans import PLAN_TOOLS
 from .prompts import between, written_by_person
 from .shell_commands import command_text
 from .transcript_reader import KEPT, Handler, TranscriptReader
-from .transcripts import Line, fields, parse_object, parts_text, remember, text, whole
+from .transcripts import Line, Redact, fields, parse_object, parts_text, remember, text, whole
 
 HARNESS = "codex"
 
@@ -26,13 +26,13 @@ KNOWN_AND_IGNORED = frozenset({"world_state", "token_usage_record", "inter_agent
 """Record types without a fact for us: snapshots of settings and second copies of token counts."""
 
 
-def read_transcript(lines: Iterable[bytes | Line]) -> Iterator[Fact | Problem]:
+def read_transcript(lines: Iterable[bytes | Line], redact: Redact | None = None) -> Iterator[Fact | Problem]:
     """Yield the facts of a rollout in its order, and a problem for each line that can't be understood.
 
     Lines come from the start of the file: messages have no id before 0.169, so their keys are line numbers.
     Memory is bounded: open calls, running processes and agents, the plan, the last 65,536 call ids.
     """
-    return _Reader().read(lines)
+    return _Reader(redact).read(lines)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -46,8 +46,8 @@ class _Call:
 class _Reader(TranscriptReader):
     ignored = KNOWN_AND_IGNORED
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, redact: Redact | None) -> None:
+        super().__init__(redact)
         self._subagent: str | None = None
         self._tells_by_events = False
         self._calls: dict[str, _Call] = {}

@@ -16,11 +16,12 @@ from datetime import datetime
 from pathlib import Path, PurePath
 from typing import Any
 
-import orjson
-
 from session_continuity.capture import claude_code, codex, facts
 from session_continuity.capture.derivation import FinishedCommand, Rules, derive, load_rules
-from session_continuity.capture.transcripts import Harness, Line, open_lines
+from session_continuity.capture.project_privacy import ProjectPrivacy, capture_is_off
+from session_continuity.capture.redaction import Redactor
+from session_continuity.capture.size_policy import clipped, clipped_text
+from session_continuity.capture.transcripts import Harness, Line, Redact, open_lines
 from session_continuity.client import SessionContinuity
 from session_continuity.domain.command_log import NewCommand
 from session_continuity.domain.errors import Conflict, InvalidInput, OperationConflict
@@ -30,7 +31,7 @@ from session_continuity.domain.payload import storable, storable_text
 from session_continuity.domain.session_registry import Origin, Session
 from session_continuity.domain.text import shorten
 
-READERS: dict[str, Callable[[Iterator[Line]], Iterator[facts.Fact | facts.Problem]]] = {
+READERS: dict[str, Callable[[Iterator[Line], Redact], Iterator[facts.Fact | facts.Problem]]] = {
     "claude-code": claude_code.read_transcript,
     "codex": codex.read_transcript,
 }
@@ -40,14 +41,14 @@ CHECKPOINT_EVENTS = 100
 
 _BATCH = 200
 _OPEN_CALLS = 10_000
-_STRING, _PAYLOAD = 20_000, 400_000
 _SHOWN_PROBLEMS = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImportReport:
     """What an import did. `records` are lines read; `commands` and `events` what they hold; `events_added` what
-    was not stored before. `problems` counts lines that gave nothing, by kind; `first_problems` shows some."""
+    was not stored before. `ignored` are facts that the project's privacy rules kept out, `redacted` the secrets
+    taken out, by type. `problems` counts lines that gave nothing, by kind; `first_problems` shows some."""
 
     instance_id: str
     project: str
@@ -60,6 +61,8 @@ class ImportReport:
     events_added: int
     checkpoints: int
     in_flight: int
+    ignored: int
+    redacted: dict[str, int]
     problems: dict[str, int]
     first_problems: list[str]
     seconds: float
@@ -77,24 +80,32 @@ def import_transcript(
     until: int | None = None,
     rules: Path | None = None,
     progress: Callable[[int, int], None] | None = None,
+    redact: Redact | None = None,
 ) -> ImportReport:
     """Import a recording as a session of its own; importing it again adds what is missing. `until` stops after so
-    many records, as if the agent had died there. `progress` is told bytes read and in all. Memory stays bounded
-    whatever the file's size. Raises InvalidInput when the file can't be read or holds no session; Fenced when the
-    session was taken over and the file has grown since."""
+    many records, as if the agent had died there. `progress` is told bytes read and in all. `redact` takes the
+    secrets out of each record (default: by the client's settings). Memory stays bounded whatever the file's size.
+    Raises InvalidInput when the file can't be read or holds no session, the session was forgotten, or capture is
+    off in its folder; Fenced when the session was taken over and the file has grown since."""
     started = time.monotonic()
     reading = _Reading(Path(path), until, progress)
     recorder = Recorder(client, project=project, fallback_id=reading.path.stem, rules=load_rules(rules))
+    redactor, privacy = Redactor(client.settings), ProjectPrivacy(client.settings)
     problems: Counter[str] = Counter()
     shown: list[str] = []
+    ignored = 0
     try:
-        for told in READERS[harness](reading.lines()):
+        for told in READERS[harness](reading.lines(), redact or redactor.redact):
             if isinstance(told, facts.Problem):
                 problems[told.kind] += 1
                 if len(shown) < _SHOWN_PROBLEMS:
                     shown.append(f"line {told.line}: {told.kind}: {shorten(told.detail, 200)}")
-            else:
+            elif privacy.allows(recorder.cwd, told):
                 recorder.record(told)
+            elif isinstance(told, facts.SessionStarted):
+                raise capture_is_off(privacy, told.cwd)
+            else:
+                ignored += 1
     except OSError as error:
         raise InvalidInput(f"{path} can't be read: {error.strerror}", code="transcript_unreadable") from None
     session, before = recorder.finish(path)
@@ -111,6 +122,8 @@ def import_transcript(
         events_added=session.last_sequence_num - before,
         checkpoints=recorder.seen["checkpoint"],
         in_flight=recorder.in_flight,
+        ignored=ignored,
+        redacted=dict(redactor.counts),
         problems=dict(problems),
         first_problems=shown,
         seconds=round(time.monotonic() - started, 3),
@@ -156,6 +169,15 @@ class Recorder:
     _last_at: datetime | None = None
     _since_checkpoint: int = 0
     _status: str = "stale"
+
+    @property
+    def _longest(self) -> int:
+        return self.client.settings.stored_text_characters
+
+    @property
+    def cwd(self) -> str | None:
+        """The folder the session works in now, as far as it was told."""
+        return self._cwd
 
     @property
     def instance_id(self) -> str | None:
@@ -275,6 +297,11 @@ class Recorder:
         project = storable_text(self.project or (PurePath(fact.cwd).name if fact.cwd else "") or "imported")[:200]
         session_id = storable_text(fact.harness_session_id or self.fallback_id)
         known = self.client.find_sessions(harness_session_id=session_id)
+        if any("forgotten" in session.metadata for session in known if session.harness == fact.harness):
+            raise InvalidInput(
+                f"session {session_id} was forgotten; its recording is not imported again",
+                code="session_forgotten",
+            )
         imported = [
             session for session in known if session.harness == fact.harness and "imported" in session.metadata
         ]
@@ -366,10 +393,10 @@ class Recorder:
             command_type="tool",
             action=shorten(storable_text(call.action), 2_000) or call.tool,
             tool_name=shorten(storable_text(call.tool), 500) or None,
-            parameters=clipped(call.parameters),
+            parameters=clipped(call.parameters, self._longest),
             outcome=end.outcome if end else None,
-            result=clipped(end.result) if end and end.result is not None else None,
-            error_message=shorten(storable_text(end.error), 20_000) if end and end.error else None,
+            result=clipped(end.result, self._longest) if end and end.result is not None else None,
+            error_message=clipped_text(storable_text(end.error), self._longest) if end and end.error else None,
             execution_time_ms=end.duration_ms if end else None,
             tags=["subagent"] if call.subagent else [],
             context_data={"subagent": storable_text(call.subagent)} if call.subagent else {},
@@ -383,7 +410,9 @@ class Recorder:
         self._events.append(
             NewEvent(
                 event_type=event_type,
-                event_data=clipped({name: value for name, value in data.items() if value is not None}),
+                event_data=clipped(
+                    {name: value for name, value in data.items() if value is not None}, self._longest
+                ),
                 timestamp=fact.at,
                 operation=storable_text(f"{fact.key}{part}")[:1_000],
             )
@@ -391,27 +420,6 @@ class Recorder:
         self._since_checkpoint += 1
         if self._since_checkpoint >= CHECKPOINT_EVENTS:
             self.checkpoint(f"{fact.key}{part}", f"{CHECKPOINT_EVENTS} events since the last")
-
-
-def clipped(value: Any) -> Any:
-    """A captured JSON value as it is stored: storable, long texts cut in the middle, the whole within bounds."""
-    shortened = _clip(storable(value))
-    encoded = orjson.dumps(shortened)
-    if len(encoded) <= _PAYLOAD:
-        return shortened
-    head = encoded[:_STRING].decode("utf-8", "ignore")
-    return {"clipped_bytes": len(encoded), "head": head}
-
-
-def _clip(value: Any) -> Any:
-    if isinstance(value, str) and len(value) > _STRING:
-        half = _STRING // 2
-        return f"{value[:half]}\n[{len(value) - 2 * half:,} characters left out]\n{value[-half:]}"
-    if isinstance(value, dict):
-        return {name: _clip(item) for name, item in value.items()}  # pyright: ignore[reportUnknownVariableType]
-    if isinstance(value, list):
-        return [_clip(item) for item in value]  # pyright: ignore[reportUnknownVariableType]
-    return value
 
 
 def _data(fact: facts.Fact) -> dict[str, Any]:

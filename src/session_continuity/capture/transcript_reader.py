@@ -9,7 +9,7 @@ from typing import ClassVar
 from . import facts
 from .facts import Fact, Problem, Record
 from .plans import Plan
-from .transcripts import Line, Recent, moment, records, remember, text
+from .transcripts import Line, Recent, Redact, moment, records, remember, text
 
 KEPT = 4096
 """Open calls, running agents and the like; the oldest is forgotten beyond that."""
@@ -22,12 +22,14 @@ Handler = Callable[[Record], Iterator[Fact]]
 class TranscriptReader:
     """One pass over one transcript. A subclass fills `handlers` by record type and yields the facts.
 
-    No fact waits for the end of the file, so the facts of a file's beginning are the beginning of its facts.
+    No fact waits for the end of the file, so the facts of a file's beginning are the beginning of its facts. Each
+    record is redacted before anything is made of it: what facts, keys and problems hold is redacted.
     """
 
     ignored: ClassVar[frozenset[str]] = frozenset()
 
-    def __init__(self) -> None:
+    def __init__(self, redact: Redact | None = None) -> None:
+        self._redact = redact
         self.at: datetime | None = None
         self.key = ""
         self.started = False
@@ -40,7 +42,7 @@ class TranscriptReader:
 
     def read(self, lines: Iterable[bytes | Line]) -> Iterator[Fact | Problem]:
         """Yield the facts and problems of all lines."""
-        for number, record in records(lines):
+        for number, record in records(lines, self._redact):
             if isinstance(record, Problem):
                 yield record
                 continue

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,6 +16,9 @@ from .facts import JSON, Problem, Record
 
 MAX_LINE_BYTES = 64 * 1024 * 1024
 """A longer line is skipped and reported, so that one line can't fill the memory."""
+
+Redact: TypeAlias = Callable[[JSON], JSON]
+"""Takes the secrets out of a decoded value."""
 
 Harness: TypeAlias = Literal["claude-code", "codex"]
 
@@ -69,15 +72,19 @@ def open_lines(path: Path | str, *, max_line_bytes: int = MAX_LINE_BYTES) -> Ite
             offset += size
 
 
-def records(lines: Iterable[bytes | Line]) -> Iterator[tuple[int, Record | Problem]]:
-    """Yield each line's number with its JSON object or the problem that hides it; blank lines are skipped."""
+def records(lines: Iterable[bytes | Line], redact: Redact | None = None) -> Iterator[tuple[int, Record | Problem]]:
+    """Yield each line's number with its JSON object, redacted, or the problem that hides it; blank lines are
+    skipped."""
     for number, line in enumerate(lines, start=1):
         if isinstance(line, bytes):
             line = Line(number=number, offset=0, data=line)  # noqa: PLW2901
         if line.too_long:
             yield line.number, _broken(line.number, "longer than the limit for one line")
         elif line.data.strip():
-            yield line.number, _parse(line)
+            record = _parse(line)
+            if redact is not None and not isinstance(record, Problem):
+                record = cast(Record, redact(record))
+            yield line.number, record
 
 
 def detect(path: Path | str) -> Harness | None:

@@ -14,7 +14,7 @@ from session_continuity.cli.failures import FAILED, INTERRUPTED, USAGE, exit_cod
 from session_continuity.domain.errors import SessionContinuityError
 
 COMMANDS = {
-    "sessions": ("sessions", "Register sessions, keep them alive, list and close them."),
+    "sessions": ("sessions", "Register sessions, keep them alive, list, close and forget them."),
     "commands": ("commands", "Record tool calls and actions with their outcome, and search them."),
     "events": ("events", "Append events, read them, and replay them into a work state."),
     "checkpoints": ("checkpoints", "Take checkpoints, show them and verify recovery from them."),
@@ -23,6 +23,7 @@ COMMANDS = {
     "fork": ("threads", "Start a new thread from a session's state and leave the session as it is."),
     "rewind": ("threads", "Continue a session from an earlier event; nothing is deleted."),
     "import": ("imports", "Read the transcripts of agents into the records."),
+    "redact": ("redact", "Check what would be taken out of a file before it is stored."),
     "db": ("db", "Set up, inspect, verify and stop the database."),
     "settings": ("settings", "Show the settings and where each value comes from."),
     "completion": ("completion", "Print the shell's completion script."),
