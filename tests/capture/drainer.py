@@ -1,6 +1,6 @@
 """A process that drains a spool into a database until nothing waits.
 
-`python drainer.py SPOOL DSN once|doubling`: prints a line when it begins, one with the number stored when it ends.
+`python drainer.py SPOOL DSN once|doubling`: prints a line when it is connected, one with the number stored when it ends.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ if __name__ == "__main__":
     module.BATCH_RECORDS = 20
     spool = Spool(Path(sys.argv[1]))
     with SessionContinuity(dsn=sys.argv[2]) as client:
+        client.find_sessions(limit=1)
         print("begin", flush=True)
         store = event_store(client, once=sys.argv[3] == "once")
         print(module.drain(spool, store, wait=60).stored, flush=True)

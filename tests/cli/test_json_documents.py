@@ -47,6 +47,8 @@ RUNS: dict[str, list[str]] = {
     "rewind": [S, "1"],
     "import claude-code": [str(TRANSCRIPTS / "claude_2_1.jsonl")],
     "import codex": [str(TRANSCRIPTS / "codex_0_169.jsonl")],
+    "import gemini-cli": [str(TRANSCRIPTS / "claude_2_1.jsonl")],
+    "import opencode": [str(TRANSCRIPTS / "claude_2_1.jsonl")],
     "import rules check": [],
     "spool list": [],
     "spool show": [RECORD],
@@ -64,7 +66,7 @@ RUNS: dict[str, list[str]] = {
     "settings show": [],
     "completion": ["bash"],
 }
-REFUSED = {"doctor": 1, "db stop": 1, "db deploy": 2, "forward": 2, "coverage": 2}
+REFUSED = {"doctor": 1, "import opencode": 2, "db stop": 1, "db deploy": 2, "forward": 2, "coverage": 2}
 """What can't be done with the database of a test, and its exit code; the answer is a document all the same."""
 
 
