@@ -142,8 +142,9 @@ def test_real_recordings_have_the_tool_calls_that_were_counted_in_them() -> None
         assert len(of_type(facts.ToolCalled, found)) == counted
 
 
-NAMES = """id type timestamp content text sessionId projectHash startTime kind directories messages tokens input model
-toolCalls name args result status functionResponse response output error $set $rewindTo agentId resultDisplay"""
+NAMES = """id type timestamp content text sessionId projectHash startTime kind directories messages tokens input
+model toolCalls name args result status functionResponse response output error $set $rewindTo
+agentId resultDisplay"""
 KINDS = """user gemini info warning error main subagent success cancelled executing run_shell_command write_todos
 invoke_agent <session_context> <state_snapshot>"""
 scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=20)

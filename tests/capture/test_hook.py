@@ -85,12 +85,15 @@ def parts(monkeypatch: pytest.MonkeyPatch) -> Parts:
     return parts
 
 
+ALONE = "serve_on_demand = false\n"
+
+
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A data folder whose hooks have four seconds; the environment names a database that is not ours."""
     home = tmp_path / "home"
     home.mkdir()
-    (home / "settings.toml").write_text('dsn = "host=/nowhere"\nhook_seconds = 4\n')
+    (home / "settings.toml").write_text('dsn = "host=/nowhere"\nhook_seconds = 4\n' + ALONE)
     monkeypatch.setenv("CONTINUITY_DSN", "host=/of/the/repository")
     return home
 
@@ -98,7 +101,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def connected(home: Path, database: str) -> Path:
     """The same with the test's database."""
-    (home / "settings.toml").write_text(f'dsn = "{database}"\nhook_seconds = 4\n')
+    (home / "settings.toml").write_text(f'dsn = "{database}"\nhook_seconds = 4\n' + ALONE)
     return home
 
 
@@ -199,7 +202,7 @@ def test_the_environment_does_not_say_where_data_goes(home: Path, parts: Parts, 
 def test_when_its_time_is_used_up_the_hook_ends_and_the_record_waits(
     connected: Path, parts: Parts, call: Call
 ) -> None:
-    (connected / "settings.toml").write_text('dsn = "host=/nowhere"\nhook_seconds = 0.5\n')
+    (connected / "settings.toml").write_text(f'dsn = "host=/nowhere"\nhook_seconds = 0.5\n{ALONE}')
     parts.store = lambda _: time.sleep(60)  # pyright: ignore[reportAttributeAccessIssue]
     began = time.monotonic()
     assert call(connected, "SessionStart", numbered("s", 1)) == ""

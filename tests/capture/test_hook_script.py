@@ -23,12 +23,16 @@ from session_continuity.capture.spool import RECORD_LIMIT, Spool
 from session_continuity.settings import load_settings
 
 PAYLOAD = json.dumps({"session_id": "s", "tool_input": {"command": "echo «x»\n" * 500}}).encode()
+ALONE = "serve_on_demand = false\n"
 SHELLS = [shell for shell in ("dash", "bash", "zsh", "busybox") if shutil.which(shell)]
 
 
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
-    return tmp_path / "home of a user's"
+    home = tmp_path / "home of a user's"
+    home.mkdir()
+    (home / "settings.toml").write_text(ALONE)
+    return home
 
 
 @pytest.fixture
@@ -130,7 +134,7 @@ def test_without_the_guard_a_missing_script_would_block_a_tool(tmp_path: Path) -
 def test_a_spool_that_can_not_be_written_disturbs_nobody(home: Path, obstacle: str) -> None:
     words, environment = command(home), None
     if obstacle == "file":
-        home.write_text("not a folder")
+        (home / "spool").write_text("not a folder")
     elif obstacle == "no path":
         environment = {"PATH": "/nowhere"}
     else:
@@ -160,8 +164,8 @@ def test_a_payload_over_the_limit_is_counted_and_fills_no_disk(home: Path, spool
 
 
 def test_on_a_full_disk_the_agent_goes_on_and_the_loss_is_counted(home: Path) -> None:
-    home.mkdir()
     with small_disk(home / "disk", "256k") as disk:
+        (disk / "settings.toml").write_text(ALONE)
         spool = Spool(disk / "spool")
         (disk / "ballast").write_bytes(b"x" * 180_000)
         words = command(disk)
@@ -177,8 +181,8 @@ def test_on_a_full_disk_the_agent_goes_on_and_the_loss_is_counted(home: Path) ->
 
 
 def test_without_an_inode_left_the_agent_goes_on(home: Path) -> None:
-    home.mkdir()
-    with small_disk(home / "disk", "1m,nr_inodes=12") as disk:
+    with small_disk(home / "disk", "1m,nr_inodes=13") as disk:
+        (disk / "settings.toml").write_text(ALONE)
         spool = Spool(disk / "spool")
         for _ in range(20):
             assert_silent(run_hook(command(disk), PAYLOAD))
