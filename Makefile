@@ -6,8 +6,9 @@ RUN := $(VENV)/.installed
 DEV := $(VENV)/.installed-dev
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install
 WORKERS ?= 2
+CLIENTS ?= $(HOME)/.cache/session-continuity/clients
 
-.PHONY: help demo test test-faults bench lint format lock clean
+.PHONY: help demo test test-faults test-clients bench plugins lint format lock clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -17,13 +18,20 @@ demo: $(RUN)  ## the main job on the embedded database; TRANSCRIPT=path takes a 
 	@$(BIN)/python demo/run.py $(TRANSCRIPT)
 
 test: $(DEV)  ## all tests but the long ones
-	$(BIN)/python -m pytest -n $(WORKERS) -m "not faults"
+	$(BIN)/python -m pytest -n $(WORKERS) -m "not faults and not clients"
 
 test-faults: $(DEV)  ## the long fault runs: kill -9, zombies, the state machine
 	$(BIN)/python -m pytest -m faults -s --timeout 3600
 
+test-clients: $(DEV)  ## real agents by a script, in a network namespace: captured, killed, resumed
+	@sh tests/clients/install.sh $(CLIENTS)
+	CONTINUITY_CLIENTS=$(CLIENTS) CONTINUITY_TEST_SERVERS=embedded $(BIN)/python -m pytest tests/clients -m clients -rA
+
 bench: $(VENV)/.installed-bench  ## the figures, as ratios against named baselines in the same run
 	$(BIN)/python bench/run.py $(BENCH)
+
+plugins: $(RUN)  ## a package for each agent, in dist/plugins
+	$(BIN)/python plugins/build.py dist/plugins
 
 lint: $(DEV)  ## linter, formatter, types, import contract, migrations
 	$(BIN)/ruff check .

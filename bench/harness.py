@@ -43,11 +43,12 @@ PACKAGES = (
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """How much to measure; `small` cuts the tables down to try the scripts out."""
+    """How much to measure; `small` cuts the tables down to try the scripts out, `full` takes an hour."""
 
     rounds: int = 7
     seconds: float = 1.0
     small: bool = False
+    full: bool = False
 
     def rows(self, full: int, small: int = 2_000) -> int:
         return min(full, small) if self.small else full

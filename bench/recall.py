@@ -22,7 +22,8 @@ from pathlib import Path
 from session_continuity import SessionContinuity
 from session_continuity.briefing import brief_continuation
 from session_continuity.capture import facts
-from session_continuity.capture.recorder import READERS, import_transcript
+from session_continuity.capture.readers import READERS
+from session_continuity.capture.transcript_import import import_transcript
 from session_continuity.capture.transcripts import detect, open_lines
 from session_continuity.deployment import Deployment
 from session_continuity.domain.text import printable
@@ -63,7 +64,7 @@ class Truth:
 def truth_of(harness: str, path: Path, until: int) -> Truth:
     """Read what mattered from the recording's own facts."""
     truth, calls, cwd = Truth(), {}, ""
-    for fact in READERS[harness](itertools.islice(open_lines(path), until)):
+    for fact in READERS[harness]().read(itertools.islice(open_lines(path), until)):
         match fact:
             case facts.SessionStarted() | facts.SessionChanged():
                 cwd = fact.cwd or cwd

@@ -13,7 +13,7 @@ from contextlib import suppress
 from harness import HEAD, Bench, Options, Row, save, table
 from servers import open_servers
 
-PARTS = ("append", "wal", "heartbeats", "recovery", "reading", "timeline", "startup", "hooks")
+PARTS = ("append", "wal", "heartbeats", "recovery", "reading", "timeline", "startup", "hooks", "capture")
 
 
 def main() -> None:
@@ -23,8 +23,9 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=1.0, help="of each subject in each round")
     parser.add_argument("--server", default="both", help="embedded, 15, both, or a DSN")
     parser.add_argument("--small", action="store_true", help="small tables, to try the scripts out")
+    parser.add_argument("--full", action="store_true", help="a million captures: an hour and more")
     given = parser.parse_args()
-    options = Options(rounds=given.rounds, seconds=given.seconds, small=given.small)
+    options = Options(rounds=given.rounds, seconds=given.seconds, small=given.small, full=given.full)
     rows: list[Row] = []
     loads: list[str] = []
     versions: dict[str, str] = {}

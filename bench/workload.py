@@ -32,6 +32,12 @@ INSERT = (
 INSERT_ON_REPORT = (
     "INSERT INTO event_store (instance_id, event_type, sequence_num, event_data) VALUES (%b, %b, %b, %s::jsonb)"
 )
+INSERT_MANY_ON_REPORT = (
+    "INSERT INTO event_store (instance_id, event_type, sequence_num, event_data)"
+    " SELECT %b, type, %b + part, data::jsonb"
+    " FROM unnest(%b::text[], %b::text[]) WITH ORDINALITY AS e (type, data, part)"
+)
+COPY_ON_REPORT = "COPY event_store (instance_id, event_type, sequence_num, event_data) FROM STDIN"
 INSERT_NUMBERED = """
 WITH head AS (
     UPDATE supervisor_sessions SET last_sequence_num = last_sequence_num + 1
@@ -74,11 +80,6 @@ class Plain:
         event = (new_operation_id(), self._instance_id, EVENT_TYPE, self._number, orjson.dumps(EVENT).decode())
         self._cursor.execute(INSERT, event)
 
-    def append_on_report(self) -> None:
-        self._number += 1
-        event = (self._instance_id, EVENT_TYPE, self._number, orjson.dumps(EVENT).decode())
-        self._cursor.execute(INSERT_ON_REPORT, event)
-
     def append_numbered(self) -> None:
         """The store gives the number: one statement, as the report's users would write it at best."""
         event = (
@@ -104,6 +105,35 @@ class Plain:
             for key in _keys(count):
                 self._number += 1
                 copy.write_row((key, self._instance_id, EVENT_TYPE, self._number, orjson.dumps(EVENT).decode(), 1))
+
+
+class PlainOnReport(Plain):
+    """Plain psycopg on the report's schema as printed, which makes the keys: the base of the design's figures for
+    appending, since they were measured against it (research on performance, sections 5 and 7)."""
+
+    def __init__(self, dsn: str, instance_id: str) -> None:
+        super().__init__(dsn, instance_id)
+        self._cursor.execute(
+            "INSERT INTO supervisor_sessions (instance_id, project, instance_type) VALUES (%b, 'bench', 'PS')",
+            (instance_id,),
+        )
+
+    def append(self) -> None:
+        self._number += 1
+        self._cursor.execute(
+            INSERT_ON_REPORT, (self._instance_id, EVENT_TYPE, self._number, orjson.dumps(EVENT).decode())
+        )
+
+    def append_many(self, count: int) -> None:
+        first, self._number = self._number, self._number + count
+        columns = ([EVENT_TYPE for _ in range(count)], [orjson.dumps(EVENT).decode() for _ in range(count)])
+        self._cursor.execute(INSERT_MANY_ON_REPORT, (self._instance_id, first, *columns))
+
+    def copy_many(self, count: int) -> None:
+        with self._cursor.copy(COPY_ON_REPORT) as copy:
+            for _ in range(count):
+                self._number += 1
+                copy.write_row((self._instance_id, EVENT_TYPE, self._number, orjson.dumps(EVENT).decode()))
 
 
 def _keys(count: int) -> list[UUID]:

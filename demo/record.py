@@ -10,24 +10,29 @@ from pathlib import Path
 
 from session_continuity import SessionContinuity
 from session_continuity.capture.derivation import load_rules
-from session_continuity.capture.facts import Problem
-from session_continuity.capture.recorder import READERS, Recorder
+from session_continuity.capture.facts import Problem, SessionStarted
+from session_continuity.capture.readers import READERS
+from session_continuity.capture.recorder import Recorder
+from session_continuity.capture.transcript_import import register_imported
 from session_continuity.capture.transcripts import open_lines
 
 
 def main(harness: str, path: str, pause: str) -> None:
     numbers = itertools.count(1)
+    recorder: Recorder | None = None
 
     def lines():
         for line in open_lines(path):
             yield line
-            print(next(numbers), recorder.instance_id, flush=True)
+            print(next(numbers), recorder and recorder.session.instance_id, flush=True)
             time.sleep(float(pause))
 
     with SessionContinuity() as client:
-        recorder = Recorder(client, project=None, fallback_id=Path(path).stem, rules=load_rules())
-        for fact in READERS[harness](lines()):
-            if not isinstance(fact, Problem):
+        for fact in READERS[harness]().read(lines()):
+            if isinstance(fact, SessionStarted):
+                session = register_imported(client, fact, fallback_id=Path(path).stem)
+                recorder = Recorder(client, session, load_rules(), cwd=fact.cwd)
+            elif recorder is not None and not isinstance(fact, Problem):
                 recorder.record(fact)
                 recorder.flush()
 

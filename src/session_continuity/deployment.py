@@ -127,6 +127,12 @@ class Deployment:
                 migrations.upgrade(connection)
             return verification.verify(connection)
 
+    def delete_session(self, instance_id: str) -> bool:
+        """Delete a session with all its rows; a tombstone says that it was there. False when there was none.
+        Raises Refused when the role of the DSN may not delete, InvalidInput under legal hold."""
+        with self._connection() as connection:
+            return provisioning.delete_session(connection, instance_id)
+
     @staticmethod
     def deploy(
         admin_dsn: str,

@@ -30,6 +30,10 @@ class Settings:
     prepared_statements: off behind a PgBouncer in transaction mode. context_threshold_percent: a checkpoint is
     taken when the context window crosses it.
     brief_tokens: budget of a brief. postgres_binaries: bin folder for the embedded server.
+    serve_host, serve_port: where `continuity serve` listens; port 0 is the usual one, or any that is free.
+    serve_hosts: further names under which it may be asked. serve_on_demand: whether a session's start starts it.
+    session_start_brief: what a session is told at its start of a thread that died or was left: off, notice, brief.
+    fence_tools: whether a session that was taken over is told so, or its tools are blocked, too (tell, block).
     spool_bytes: with more in the spool, hooks keep nothing and count it. hook_seconds: how long the hooks of
     session start and compaction may hold the agent up.
     """
@@ -42,20 +46,37 @@ class Settings:
     context_threshold_percent: int = 80
     brief_tokens: int = 2_000
     postgres_binaries: Path | None = None
+    serve_host: str = "127.0.0.1"
+    serve_port: int = 0
+    serve_hosts: tuple[str, ...] = ()
+    serve_on_demand: bool = True
+    session_start_brief: str = "brief"
+    fence_tools: str = "block"
     spool_bytes: int = 2**30
     hook_seconds: float = 10.0
     sources: Mapping[str, str]
 
 
 _ENVIRONMENT = {"home": "CONTINUITY_HOME", "dsn": "CONTINUITY_DSN"}
+_TYPES: dict[str, type | tuple[type, ...]] = {
+    "dsn": str,
+    "prepared_statements": bool,
+    "deadline_seconds": (int, float),
+    "hook_seconds": (int, float),
+    "serve_host": str,
+    "serve_hosts": tuple,
+    "serve_on_demand": bool,
+}
 _RANGES = {
     "deadline_seconds": (0.1, 3_600),
     "connections": (1, 1_000),
     "context_threshold_percent": (1, 100),
     "brief_tokens": (300, 1_000_000),
+    "serve_port": (0, 65_535),
     "spool_bytes": (2**20, 2**50),
     "hook_seconds": (0.5, 600),
 }
+_CHOICES = {"session_start_brief": ("off", "notice", "brief"), "fence_tools": ("tell", "block")}
 _NAMES = tuple(field.name for field in fields(Settings) if field.name != "sources")
 
 
@@ -101,12 +122,14 @@ def _read(file: Path) -> dict[str, Any]:
 def _checked(name: str, value: Any, source: str) -> Any:
     if name in ("home", "postgres_binaries"):
         return Path(value).expanduser().absolute()
-    wanted = {
-        "dsn": str,
-        "prepared_statements": bool,
-        "deadline_seconds": (int, float),
-        "hook_seconds": (int, float),
-    }.get(name, int)
+    if name in _CHOICES:
+        if value not in _CHOICES[name]:
+            known = ", ".join(_CHOICES[name])
+            raise InvalidInput(f"{name} from {source} must be one of {known}, not {value!r}", code="settings")
+        return value
+    if name == "serve_hosts" and isinstance(value, list):
+        value = tuple(cast("list[Any]", value))
+    wanted = _TYPES.get(name, int)
     if not isinstance(value, wanted) or (isinstance(value, bool) and wanted is not bool):
         raise InvalidInput(f"{name} from {source} can't be {value!r}", code="settings")
     if name in _RANGES:

@@ -112,3 +112,13 @@ class _Git:
         for number, (name, value) in enumerate(settings.items()):
             self._environment[f"GIT_CONFIG_KEY_{number}"] = name
             self._environment[f"GIT_CONFIG_VALUE_{number}"] = value
+
+
+def observe_head(cwd: str | Path) -> tuple[str | None, str | None]:
+    """The branch and the commit that are checked out in `cwd`, None where there is none."""
+    folder = os.path.abspath(cwd)
+    if not os.path.isdir(folder):
+        return None, None
+    git = _Git(folder)
+    branch = git.answer("symbolic-ref", "--quiet", "--short", "HEAD")
+    return branch, git.answer("rev-parse", "--verify", "--quiet", "HEAD")

@@ -168,7 +168,8 @@ def test_inline_sidechains_belong_to_the_task_that_sent_them() -> None:
     assert [fact.text for fact in of_type(facts.PromptSubmitted, found)] == ["/init"]
     assert [fact.text for fact in of_type(facts.AssistantSaid, found)] == ["There is nothing to know."]
     assert [fact.used_tokens for fact in of_type(facts.ContextMeasured, found)] == [18000, 19000]
-    assert [fact.subagent_id for fact in of_type(facts.SubagentEnded, found)] == ["k2", "k1"]
+    assert [fact.subagent_id for fact in of_type(facts.SubagentStarted, found)] == ["k1"]  # k2 was refused
+    assert [fact.subagent_id for fact in of_type(facts.SubagentEnded, found)] == ["k1"]
     finished = {fact.tool_call_id: fact for fact in of_type(facts.ToolFinished, found)}
     assert finished["k1"].duration_ms == 4200
 

@@ -11,9 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from session_continuity import SessionContinuity
 from session_continuity.capture import facts
 from session_continuity.capture.codex import read_transcript
 from session_continuity.capture.facts import Fact, Problem
+from session_continuity.capture.transcript_import import import_transcript
 from session_continuity.capture.transcripts import detect, open_lines
 
 T = TypeVar("T")
@@ -89,6 +91,12 @@ def test_a_subagent_is_followed_from_spawn_to_its_first_report() -> None:
     (ended,) = of_type(facts.SubagentEnded, found)
     assert (started.subagent_id, started.tool_call_id, started.description) == ("c-sub", "c3", "Find callers.")
     assert (ended.subagent_id, ended.agent_id) == ("c-sub", "c-sub")
+
+
+def test_a_subagent_starts_before_its_call_ends_so_that_it_is_recorded_once(client: SessionContinuity) -> None:
+    report = import_transcript(client, "codex", FIXTURES / "codex_0_169.jsonl")
+    (spawned,) = client.read_events(report.instance_id, event_type="task_spawned")
+    assert spawned.event_data["task_id"] == "c-sub"
 
 
 def test_a_subagents_rollout_has_a_parent_and_its_task_is_no_users_prompt() -> None:

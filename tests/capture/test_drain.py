@@ -172,14 +172,17 @@ def test_what_can_not_be_read_is_set_aside(spool: Spool) -> None:
     assert codes == {first: "payload_too_large", second: "record_not_a_file", third: "record_unreadable"}
 
 
-def test_a_torn_draft_blocks_nothing_and_goes_when_it_is_old(spool: Spool) -> None:
+def test_a_torn_draft_blocks_nothing_and_goes_when_it_is_old(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     draft = spool.folder / ".codex@Stop@7@8-0123456789abcdef"
     draft.write_bytes(b'{"torn')
     fill(spool, b"1")
     report = drain(spool, Kept())
     assert (report.stored, report.torn) == (1, 0)
     assert draft.exists()
-    os.utime(draft, (0, 0))
+    made = time.time()
+    monkeypatch.setattr(time, "time", lambda: made + 90_000)
     assert drain(spool, Kept()).torn == 1
 
 

@@ -42,8 +42,9 @@ class Continuity(Protocol):
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A data folder of the test's own, and no database yet."""
+    """A data folder of the test's own, no database yet, and a user without agents."""
     folder = tmp_path / "home"
+    monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("CONTINUITY_HOME", str(folder))
     monkeypatch.delenv("CONTINUITY_DSN", raising=False)
     return folder

@@ -49,6 +49,8 @@ def test_each_family_of_errors_has_its_code() -> None:
         (["checkpoints", "latest", "consilio-PS-abc123"], 3, "not_found"),
         (["checkpoints", "show", "00000000-0000-0000-0000-000000000000"], 3, "not_found"),
         (["timeline", "consilio-PS-abc123", "--after", "x"], 2, "cursor"),
+        (["coverage", "consilio-PS-abc123"], 2, "not_captured"),
+        (["coverage", "consilio-PS-zzzzzz"], 3, "not_found"),
         (["spool", "show", "nothing"], 3, "record_not_found"),
         (["spool", "retry", "../../etc/passwd"], 3, "record_not_found"),
         (["spool", "drop"], 2, "usage"),

@@ -17,6 +17,9 @@ RECORD = "codex@Stop@7@8-0123456789ab"
 TRANSCRIPTS = Path(__file__).parents[1] / "capture" / "fixtures"
 
 RUNS: dict[str, list[str]] = {
+    "init": ["--agent", "codex", "--dry-run"],
+    "doctor": ["--no-probe"],
+    "statusline claude-code": [],
     "sessions list": [],
     "sessions show": [S],
     "sessions register": ["other"],
@@ -38,6 +41,7 @@ RUNS: dict[str, list[str]] = {
     "checkpoints latest": [S],
     "checkpoints verify": [S],
     "timeline": [S],
+    "coverage": [S],
     "resume": ["last"],
     "fork": ["last"],
     "rewind": [S, "1"],
@@ -48,6 +52,8 @@ RUNS: dict[str, list[str]] = {
     "spool show": [RECORD],
     "spool retry": [RECORD],
     "spool drop": [RECORD, "--yes"],
+    "serve": ["--status"],
+    "forward": ["--to", "https://build.example"],
     "db upgrade": [],
     "db downgrade": ["--to", "roles"],
     "db status": [],
@@ -58,7 +64,7 @@ RUNS: dict[str, list[str]] = {
     "settings show": [],
     "completion": ["bash"],
 }
-REFUSED = {"db stop": 1, "db deploy": 2}
+REFUSED = {"doctor": 1, "db stop": 1, "db deploy": 2, "forward": 2, "coverage": 2}
 """What can't be done with the database of a test, and its exit code; the answer is a document all the same."""
 
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import shlex
 from pathlib import Path
 
 import pytest
+
+from session_continuity.capture.spool import Spool
 
 from .conftest import Continuity
 
@@ -111,3 +115,37 @@ def test_the_superseded_is_told_who_took_over(continuity: Continuity, worked: st
     new = continuity("resume", worked, "--json").document["instance_id"]
     answer = continuity("resume", worked, "--operation", "other", "--json")
     assert (answer.code, answer.document["error"], answer.document["successor"]) == (5, "superseded", new)
+
+
+@pytest.mark.parametrize(
+    ("harness", "words"),
+    [
+        ("claude-code", 'claude "$(continuity resume '),
+        ("codex", 'codex "$(continuity resume '),
+        ("gemini-cli", 'gemini --prompt-interactive "$(continuity resume '),
+        ("opencode", 'opencode --prompt "$(continuity resume '),
+    ],
+)
+def test_resume_says_how_to_start_the_agent_and_that_changes_nothing_more(
+    continuity: Continuity, worked: str, harness: str, words: str, tmp_path: Path
+) -> None:
+    answer = continuity("resume", worked, "--harness", harness, "--cwd", str(tmp_path))
+    (line,) = [line for line in answer.err.splitlines() if "start the agent" in line]
+    assert f"cd {tmp_path} && {words}" in line
+    command = line.partition("$(continuity ")[2].rpartition(")")[0]
+    before = continuity("sessions", "list", "--json").out
+    again = continuity(*shlex.split(command))
+    assert (again.code, again.out.splitlines()[2:]) == (0, answer.out.splitlines()[2:])
+    assert continuity("sessions", "list", "--json").out == before
+
+
+def test_without_a_known_harness_there_is_no_such_line(continuity: Continuity, worked: str) -> None:
+    assert "start the agent" not in continuity("resume", worked).err
+
+
+def test_the_hooks_of_the_old_copy_know_of_a_resume_at_once(continuity: Continuity, home: Path) -> None:
+    register = ["sessions", "register", "p", "--harness", "claude-code", "--harness-session-id", "5e55"]
+    old = continuity(*register, "--json").document["instance_id"]
+    Spool(home / "spool")
+    new = continuity("resume", old, "--json").document["instance_id"]
+    assert json.loads((home / "spool" / "fenced" / "5e55").read_bytes())["successor"] == new

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -50,3 +50,19 @@ def test_an_id_of_another_list_is_refused(client: SessionContinuity) -> None:
     with pytest.raises(InvalidInput) as refused:
         client.search_commands(before=(AT, "no number"))
     assert refused.value.stable_code == "before_id"
+
+
+def test_a_list_as_of_a_time_holds_what_replay_as_of_it_folds(client: SessionContinuity) -> None:
+    session = client.register_session("pages", started_at=AT).instance_id
+    times = [1, 5, 3, 9]
+    client.append_events(
+        session,
+        [NewEvent(event_type="note_recorded", timestamp=AT + timedelta(hours=hour)) for hour in times],
+    )
+    for hour, last in ((0, 1), (1, 2), (2, 2), (3, 4), (8, 4), (9, 5)):
+        as_of = AT + timedelta(hours=hour)
+        listed = client.read_events(session, as_of=as_of)
+        assert [event.sequence_num for event in listed] == list(range(1, last + 1))
+        assert client.replay_events(session, as_of=as_of).sequence_num == last
+        assert client.recover_state(session, as_of=as_of).sequence_num == last
+    assert client.read_events(session, as_of=AT - timedelta(seconds=1)) == []

@@ -13,16 +13,8 @@ from hypothesis import strategies as st
 from tests.domain.driving import calm, event
 
 from session_continuity.domain.event_store import EVENT_TYPES, Event
-from session_continuity.domain.work_state import (
-    _FOLDS,
-    KEPT,
-    SCHEMA_VERSION,
-    canonical,
-    empty_state,
-    fold,
-    load_state,
-    state_hash,
-)
+from session_continuity.domain.fold import _FOLDS, KEPT, fold
+from session_continuity.domain.work_state import SCHEMA_VERSION, canonical, empty_state, load_state, state_hash
 
 # Every name that some event's fold looks at, so that generated data often hits one.
 # fmt: off

@@ -27,8 +27,9 @@ from session_continuity import (
     SessionContinuity,
 )
 from session_continuity.domain.checkpoints import Checkpoint
+from session_continuity.domain.fold import fold
 from session_continuity.domain.identity import new_operation_id
-from session_continuity.domain.work_state import canonical, empty_state, fold, state_hash
+from session_continuity.domain.work_state import canonical, empty_state, state_hash
 
 Body = tuple[str, Any]
 

@@ -19,8 +19,9 @@ from tests.faults.machine import Continuity
 from session_continuity import SessionContinuity, SessionContinuityError
 from session_continuity.domain import checkpoints, event_store, threads
 from session_continuity.domain.event_store import Event
+from session_continuity.domain.fold import fold
 from session_continuity.domain.identity import new_operation_id
-from session_continuity.domain.work_state import WorkState, fold
+from session_continuity.domain.work_state import WorkState
 from session_continuity.postgres.statements import statements
 
 SEED = int(os.environ.get("CONTINUITY_SEED", random.randrange(2**32)))

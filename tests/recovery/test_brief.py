@@ -16,10 +16,11 @@ from session_continuity.domain.brief import count_tokens, write_brief
 from session_continuity.domain.checkpoints import Recovery
 from session_continuity.domain.drift import Drift
 from session_continuity.domain.event_store import Event
+from session_continuity.domain.fold import fold
 from session_continuity.domain.session_registry import Session
 from session_continuity.domain.text import printable_lines
 from session_continuity.domain.threads import Commands, Continued
-from session_continuity.domain.work_state import empty_state, fold
+from session_continuity.domain.work_state import empty_state
 
 NOW = datetime(2026, 3, 2, 9, tzinfo=UTC)
 HOSTILE = [
@@ -149,3 +150,17 @@ def test_too_small_a_budget_is_refused() -> None:
     with pytest.raises(InvalidInput) as refused:
         write_brief(continued(), [], budget=50)
     assert refused.value.stable_code == "budget"
+
+
+def test_a_test_under_way_is_told_apart_and_keeps_what_failed_before() -> None:
+    text = write_brief(
+        continued(
+            event(1, "test_failed", {"command": "pytest", "summary": "1 failed", "failing": ["test_login"]}),
+            event(2, "test_started", {"command": "pytest"}),
+            event(3, "test_passed", {"command": "mypy ."}),
+        ),
+        [],
+    ).text
+    under_way = text[text.index("Tests and validations under way") : text.index("Passing tests and validations")]
+    assert "[#2] started: pytest — failed before: test_login" in under_way
+    assert "mypy" not in under_way

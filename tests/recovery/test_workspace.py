@@ -11,7 +11,8 @@ import pytest
 
 from session_continuity.domain.drift import Drift, find_drift
 from session_continuity.domain.event_store import Event
-from session_continuity.domain.work_state import WorkState, empty_state, fold
+from session_continuity.domain.fold import fold
+from session_continuity.domain.work_state import WorkState, empty_state
 from session_continuity.workspace import observe_workspace
 
 NOW = datetime(2026, 3, 2, 9, tzinfo=UTC)

@@ -11,16 +11,24 @@ from .transcripts import names
 SHELL_TOOLS = names("Bash bash run_shell_command shell shell_command exec_command local_shell container.exec")
 """Claude Code: Bash; OpenCode: bash; Gemini: run_shell_command; Codex: the others, 0.104 on exec_command."""
 
-SUBAGENT_TOOLS = frozenset({"Task", "Agent", "spawn_agent"})
+SUBAGENT_TOOLS = frozenset({"Task", "Agent", "spawn_agent", "task", "invoke_agent"})
+"""Claude Code: Task, later Agent; Codex: spawn_agent; OpenCode: task; Gemini CLI: invoke_agent."""
 
 _NAMED = {
     "MultiEdit": "edit",
     "NotebookEdit": "edit",
-    "Task": "spawn_subagent",
-    "Agent": "spawn_subagent",
-    "spawn_agent": "spawn_subagent",
+    "multiedit": "edit",
+    "replace": "edit",
+    "write_file": "write",
+    "read_file": "read",
     "WebFetch": "fetch",
-}
+    "webfetch": "fetch",
+    "web_fetch": "fetch",
+    "google_web_search": "web_search",
+    "websearch": "web_search",
+    "todowrite": "todo_write",
+    "write_todos": "todo_write",
+} | dict.fromkeys(SUBAGENT_TOOLS, "spawn_subagent")
 _WITH_SUBCOMMAND = names(
     """git gh glab npm pnpm yarn bun deno go cargo dotnet mix make just docker kubectl helm terraform uv
     poetry pip pip3 bundle rails rake composer gcloud aws az fly vercel netlify brew apt apt-get systemctl

@@ -53,7 +53,12 @@ def read_transcript(lines: Iterable[bytes | Line]) -> Iterator[Fact | Problem]:
     Lines come from the start of the file. Memory is bounded: open calls, the plan, the last 65,536 record
     ids (a record repeated within that distance is told once, further back twice with the same key).
     """
-    return _Reader().read(lines)
+    return transcript_reader().read(lines)
+
+
+def transcript_reader() -> TranscriptReader:
+    """A reader for one transcript, to read it on as it grows."""
+    return _Reader()
 
 
 @dataclass(slots=True, kw_only=True)
@@ -192,7 +197,7 @@ class _Reader(TranscriptReader):
             parameters=parameters,
             subagent=subagent,
         )
-        if tool in SUBAGENT_TOOLS:
+        if tool in SUBAGENT_TOOLS and text(parameters.get("prompt")):  # one without a task is refused
             yield self.subagent_started(
                 call_id,
                 call_id,

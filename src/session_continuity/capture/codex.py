@@ -32,7 +32,12 @@ def read_transcript(lines: Iterable[bytes | Line]) -> Iterator[Fact | Problem]:
     Lines come from the start of the file: messages have no id before 0.169, so their keys are line numbers.
     Memory is bounded: open calls, running processes and agents, the plan, the last 65,536 call ids.
     """
-    return _Reader().read(lines)
+    return transcript_reader().read(lines)
+
+
+def transcript_reader() -> TranscriptReader:
+    """A reader for one transcript, to read it on as it grows."""
+    return _Reader()
 
 
 @dataclass(slots=True, kw_only=True)
@@ -193,12 +198,13 @@ class _Reader(TranscriptReader):
             at=self.at,
             asked=call.at if call else None,
         )
-        yield finished
         if call is None or finished.outcome != "success":
+            yield finished
             return
         if call.tool in SUBAGENT_TOOLS:
             yield from self._spawned(call_id, call, read.text)
-        elif call.tool in ("wait_agent", "wait", "close_agent"):
+        yield finished
+        if call.tool in ("wait_agent", "wait", "close_agent"):
             yield from self._subagents_waited_for(read.text)
         elif call.tool in PLAN_TOOLS and self.plan.apply(call.tool, call.parameters, finished.result):
             yield facts.PlanUpdated(key=f"plan:{call_id}", at=self.at, items=self.plan.items)

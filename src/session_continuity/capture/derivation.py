@@ -24,7 +24,7 @@ from .shell_commands import (
 )
 from .shell_scanner import Segment
 from .transcripts import fields, names, parse_object, text
-from .verdicts import Finished, Verdict, blamed, finished, reading, speaks_for
+from .verdicts import Finished, Verdict, beheaded, blamed, finished, passes_on, reading, speaks_for
 
 __all__ = ["DerivedEvent", "FinishedCommand", "Rules", "check_rules", "derive", "load_rules"]
 
@@ -37,6 +37,9 @@ _EVENTS: dict[str, tuple[str, str, str]] = {
     "deployment": ("deployment_completed", "deployment_failed", "target"),
 }
 """For each kind that passes or fails: its two events, and what the rule's label is called in their data."""
+
+_STARTS = {"test": ("test_started", "runner"), "deployment": ("deployment_started", "target")}
+"""For each kind whose start is told when it goes on in the background: the event, and what the label is called."""
 
 _HEREDOC_MESSAGE = re.compile(r"\$\(cat <<-?\s*['\"\\]?(\w{1,40})['\"]?\n")
 
@@ -121,8 +124,20 @@ def _record_of_tool(rule: Rule, command: FinishedCommand) -> DerivedEvent:
 def _from_shell(line: str, command: FinishedCommand, rules: Rules) -> list[DerivedEvent]:
     end = finished(command.result, command.error, command.outcome)
     if end is None:
-        return []
+        return _started(line, rules) if command.tool in SHELL_TOOLS else []
     return _ShellLine(line, segments(line), end, command.cwd, rules).events()
+
+
+def _started(line: str, rules: Rules) -> list[DerivedEvent]:
+    """What a line that goes on in the background will tell later, when its output is fetched."""
+    told: list[DerivedEvent] = []
+    for segment in segments(line):
+        rule = _rule_of(segment, rules)
+        if rule and rule.kind in _STARTS:
+            event, label = _STARTS[rule.kind]
+            data: dict[str, JSON] = {"command": _shown(line), label: rule.label or rule.name}
+            told.append(DerivedEvent(event_type=event, data=data))
+    return told
 
 
 class _ShellLine:
@@ -131,12 +146,12 @@ class _ShellLine:
     def __init__(
         self, line: str, found: tuple[Segment, ...], end: Finished, cwd: str | None, rules: Rules
     ) -> None:
-        self._line = line.strip()[:_COMMAND_CHARACTERS]
+        self._line = _shown(line)
         self._segments = found
         self._end = end
         self._cwd = cwd
         self._rules = rules
-        known = ((index, self._rule_of(segment)) for index, segment in enumerate(found))
+        known = ((index, _rule_of(segment, rules)) for index, segment in enumerate(found))
         self._known = [(index, rule) for index, rule in known if rule]
         judged = {rule.name: rule for _, rule in self._known if rule.kind != "record"}
         told = {name: reading(rule, end.lines, rules.of("test")) for name, rule in judged.items()}
@@ -158,13 +173,9 @@ class _ShellLine:
         files = self._files()
         return [*told, _files_changed(files)] if files else told
 
-    def _rule_of(self, segment: Segment) -> Rule | None:
-        candidates = self._rules.of("test", "validation", "deployment", "record")
-        return next((rule for rule in candidates if _match(rule, segment) is not None), None)
-
     def _judged(self, rule: Rule, index: int) -> list[DerivedEvent]:
         verdict = self._verdicts[index]
-        passed = self._passed(index, verdict)
+        passed = self._passed(index, verdict, rule)
         if passed is None:
             return []
         success, failure, label = _EVENTS[rule.kind]
@@ -176,10 +187,13 @@ class _ShellLine:
             data["summary"] = verdict.summary
         return [DerivedEvent(event_type=success if passed else failure, data=data)]
 
-    def _passed(self, index: int, verdict: Verdict) -> bool | None:
+    def _passed(self, index: int, verdict: Verdict, rule: Rule) -> bool | None:
         if verdict.passed is False or index == self._blamed:
             return False
-        if verdict.passed:
+        if verdict.passed and not beheaded(self._segments, index, self._end.lines):
+            return True
+        nothing_said = self._end.exit_code == 0 and not any(self._end.lines)
+        if rule.silent and nothing_said and passes_on(self._segments, index):
             return True
         later = [each for each, other in self._verdicts.items() if each > index and other.passed is not None]
         if self._end.exit_code == 0 and speaks_for(self._segments, index):
@@ -228,13 +242,24 @@ class _ShellLine:
                 rest = _match(rule, segment)
                 if rest is None:
                     continue
-                if rule.kind == "patch":
+                if rule.take == "output":
+                    changes = file_changes.by_output(rule, self._end.lines)
+                elif rule.kind == "patch":
                     changes = file_changes.by_patch(segment.heredoc or (rest[0] if rest else ""))
                 else:
                     changes = file_changes.by_shell(rule, segment, rest)
                 for file in file_changes.placed(changes, self._cwd, segment.folder):
                     found[str(fields(file)["path"])] = file
         return list(found.values())
+
+
+def _shown(line: str) -> str:
+    return line.strip()[:_COMMAND_CHARACTERS]
+
+
+def _rule_of(segment: Segment, rules: Rules) -> Rule | None:
+    candidates = rules.of("test", "validation", "deployment", "record")
+    return next((rule for rule in candidates if _match(rule, segment) is not None), None)
 
 
 def _match(rule: Rule, segment: Segment) -> tuple[str, ...] | None:

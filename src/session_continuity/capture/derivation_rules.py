@@ -19,7 +19,7 @@ from typing import Any, Literal, TypeAlias, cast, get_args
 from ..domain.errors import InvalidInput
 
 Kind: TypeAlias = Literal["test", "validation", "deployment", "record", "files", "patch"]
-Take: TypeAlias = Literal["all", "last", "move", "redirect"]
+Take: TypeAlias = Literal["all", "last", "move", "redirect", "output"]
 Pattern: TypeAlias = "re.Pattern[str]"
 
 SHIPPED = "derivation_rules.toml"
@@ -59,6 +59,7 @@ class Rule:
     passed_when: tuple[Pattern, ...] = ()
     failing: tuple[Pattern, ...] = ()
     delegates: bool = False
+    silent: bool = False
     capture: tuple[Pattern, ...] = ()
     capture_required: bool = False
     options: tuple[tuple[str, tuple[str, ...]], ...] = ()
@@ -141,6 +142,7 @@ def _rule(table: _Table) -> Rule:
         passed_when=table.patterns("passed_when"),
         failing=table.patterns("failing"),
         delegates=table.flag("delegates"),
+        silent=table.flag("silent"),
         capture=table.patterns("capture"),
         capture_required=table.flag("capture_required"),
         options=table.named_words("options"),

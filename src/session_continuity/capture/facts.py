@@ -94,8 +94,9 @@ class ToolFinished(RecordedFact):
     """The outcome of a call. `result` keeps the harness's own shape; `duration_ms` may be measured by us.
 
     `call` is the call told again, as the hooks do; a transcript told it before. The outcome is unknown where the
-    harness does not tell it (a shell command in Codex's hooks); its transcript completes it. When the call fetched the output of an earlier background command (Claude Code TaskOutput, Codex
-    write_stdin), `result["command"]` is that command.
+    harness does not tell it (a shell command in Codex's hooks); its transcript completes it. When the call
+    fetched the output of an earlier background command (Claude Code TaskOutput, Codex write_stdin),
+    `result["command"]` is that command.
     """
 
     tool_call_id: str

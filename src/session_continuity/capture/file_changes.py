@@ -20,18 +20,22 @@ _PATCH_MARKS: tuple[tuple[str, Change], ...] = (
     ("*** Update File: ", "modified"),
     ("*** Delete File: ", "deleted"),
 )
+_CREATED = ("created successfully", "created and wrote to new file", "Created new file")
 _MOVE_MARK = "*** Move to: "
 
 
 def by_tool(rule: Rule, parameters: Record, result: JSON) -> Changes:
-    """An editing tool's file; Claude Code tells of a new one by `type: create` or "created successfully"."""
-    told = (text(parameters.get(name)) for _, several in rule.parameters for name in several)
-    path = next((path for path in told if path), None)
+    """An editing tool's file; of a new one tells Claude Code by `type: create` or in words, OpenCode by `exists`,
+    Gemini CLI in words."""
+    named = (text(parameters.get(name)) for _, several in rule.parameters for name in several)
+    path = next((path for path in named if path), None)
     if path is None:
         return {}
     kind = fields(result).get("type")
     fresh = kind == "create" or parameters.get("old_string") == ""
-    fresh = fresh or "created successfully" in parts_text(result)[:200]
+    fresh = fresh or parameters.get("oldString") == "" or fields(result).get("exists") is False
+    told = parts_text(result) or parts_text(fields(result).get("output"))
+    fresh = fresh or any(words in told[:200] for words in _CREATED)
     return {path: "created" if fresh else rule.change}
 
 
@@ -51,8 +55,9 @@ def by_patch(patch: str) -> Changes:
 
 
 def patch_text(parameters: Record) -> str:
-    """The patch among an apply_patch call's parameters: 0.104 `input`, older `patch`, broken ones `raw`."""
-    told = (text(parameters.get(name)) for name in ("input", "patch", "raw", "arguments"))
+    """The patch among an apply_patch call's parameters: Codex 0.104 `input`, older `patch`, broken ones `raw`, in
+    its hooks `command`; OpenCode `patchText`."""
+    told = (text(parameters.get(name)) for name in ("input", "patch", "patchText", "command", "raw", "arguments"))
     return next((patch for patch in told if patch), "")
 
 
@@ -66,6 +71,16 @@ def by_shell(rule: Rule, segment: Segment, rest: tuple[str, ...]) -> Changes:
         return _departed(paths) | _arrived(paths)
     chosen = paths[-1:] if rule.take == "last" and len(paths) > 1 else paths
     return {path: rule.change for path in chosen if _literal(path)}
+
+
+def by_output(rule: Rule, lines: tuple[str, ...]) -> Changes:
+    """The files that a program says it made, changed or took away."""
+    changes: Changes = {}
+    for line in lines:
+        match = next((match for pattern in rule.capture if (match := pattern.search(line))), None)
+        if match:
+            changes |= {path: change for change, path in match.groupdict().items() if path}
+    return changes
 
 
 def placed(changes: Changes, cwd: str | None, folder: str | None = None) -> list[JSON]:

@@ -22,7 +22,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from session_continuity.capture.hook_command import ANSWERED
+from session_continuity.capture.hook_command import ANSWERED, SESSION_STARTS
 from session_continuity.capture.spool import FOLDER, RECORD_LIMIT, Spool, SpoolRecord
 from session_continuity.domain.errors import Refused, SessionContinuityError, Unavailable
 from session_continuity.domain.text import printable
@@ -152,7 +152,7 @@ def _answer_when_stored(settings: Settings, spool: Spool, record: SpoolRecord, l
         log.write(error)  # the drain below does without
     limited = replace(settings, deadline_seconds=min(settings.deadline_seconds, settings.hook_seconds))
     with SessionContinuity(limited) as client:
-        if not record.name or not _stored(client, spool, record.name, until) or record.event != "SessionStart":
+        if not record.name or not _stored(client, spool, record.name, until) or record.event not in SESSION_STARTS:
             return None
         text = _part("start_briefing").answer_session_start(client, record)
     return None if text is None else context_answer(record.harness, record.event, text)

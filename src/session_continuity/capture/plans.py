@@ -5,10 +5,13 @@ from __future__ import annotations
 from typing import get_args
 
 from .facts import JSON, PlanItem, PlanStatus, Record
-from .transcripts import elements, fields, parts_text, text
+from .transcripts import fields, parts_text, text
 
-PLAN_TOOLS = frozenset({"TodoWrite", "TaskCreate", "TaskUpdate", "TaskList", "ExitPlanMode", "update_plan"})
-"""Claude Code: TodoWrite (seen: 1.0), Task* and ExitPlanMode (2.1, not in our recordings). Codex: update_plan."""
+WHOLE_PLAN_TOOLS = frozenset({"TodoWrite", "update_plan", "todowrite", "write_todos"})
+"""Tools that write the whole plan: Claude Code (seen: 1.0), Codex, OpenCode, Gemini CLI."""
+
+PLAN_TOOLS = WHOLE_PLAN_TOOLS | {"TaskCreate", "TaskUpdate", "TaskList", "ExitPlanMode"}
+"""All that say something about the plan; the others are Claude Code's (2.1, not in our recordings)."""
 
 _MAX_ITEMS = 500
 
@@ -26,24 +29,27 @@ class Plan:
 
     def apply(self, tool: str, parameters: Record, result: JSON) -> bool:
         """Change the plan by one finished call; False when the call says nothing about it."""
-        if tool == "TodoWrite":
-            return self._replace(elements(parameters.get("todos")), name="content")
+        if tool in ("TodoWrite", "todowrite"):
+            return self._replace(parameters.get("todos"), name="content")
+        if tool == "write_todos":
+            return self._replace(parameters.get("todos"), name="description")
         if tool == "update_plan":
-            return self._replace(elements(parameters.get("plan")), name="step")
+            return self._replace(parameters.get("plan"), name="step")
         if tool == "TaskList":
-            tasks = fields(result).get("tasks")
-            return isinstance(tasks, list) and self._replace(tasks, name="subject")
+            return self._replace(fields(result).get("tasks"), name="subject")
         if tool == "TaskCreate":
             return self._create(parameters, result)
         if tool == "TaskUpdate":
             return self._update(parameters)
         return False
 
-    def _replace(self, steps: list[JSON], *, name: str) -> bool:
+    def _replace(self, steps: JSON, *, name: str) -> bool:
+        if not isinstance(steps, list):
+            return False
         items: dict[str, PlanItem] = {}
         for number, step in enumerate(steps[:_MAX_ITEMS], start=1):
             words = text(fields(step).get(name))
-            if words:
+            if words and fields(step).get("status") != "cancelled":
                 key = _id(fields(step).get("id")) or f"#{number}"
                 items[key] = PlanItem(text=words, status=_status(fields(step).get("status")))
         self._items = items

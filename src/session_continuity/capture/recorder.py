@@ -1,4 +1,4 @@
-"""Turns facts into the client's calls: a registry row, commands, events and checkpoints.
+"""Turns facts of one session into the client's calls: commands, events and checkpoints.
 
 Every record is written under an operation id made from its fact's key, so recording the same facts again, or
 more of them, adds only what is not there yet. Facts are written in batches; a batch is flushed before each
@@ -7,361 +7,312 @@ checkpoint, so that the checkpoint lies where the facts put it.
 
 from __future__ import annotations
 
-import itertools
-import time
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
-from pathlib import Path, PurePath
 from typing import Any
 
-import orjson
-
-from session_continuity.capture import claude_code, codex, facts
-from session_continuity.capture.derivation import FinishedCommand, Rules, derive, load_rules
-from session_continuity.capture.transcripts import Harness, Line, open_lines
+from session_continuity.capture import facts
+from session_continuity.capture.actions import action_of
+from session_continuity.capture.clipping import clipped
+from session_continuity.capture.derivation import FinishedCommand, Rules, derive
+from session_continuity.capture.transcripts import remember
 from session_continuity.client import SessionContinuity
-from session_continuity.domain.command_log import NewCommand
-from session_continuity.domain.errors import Conflict, InvalidInput, OperationConflict
+from session_continuity.domain.command_log import Command, NewCommand
+from session_continuity.domain.errors import NotFound, OperationConflict
 from session_continuity.domain.event_store import NewEvent
-from session_continuity.domain.identity import derived_instance_id
-from session_continuity.domain.payload import storable, storable_text
-from session_continuity.domain.session_registry import Origin, Session
+from session_continuity.domain.payload import storable_text
+from session_continuity.domain.session_registry import Session
 from session_continuity.domain.text import shorten
-
-READERS: dict[str, Callable[[Iterator[Line]], Iterator[facts.Fact | facts.Problem]]] = {
-    "claude-code": claude_code.read_transcript,
-    "codex": codex.read_transcript,
-}
 
 CHECKPOINT_EVENTS = 100
 """A checkpoint is taken at least every so many events: recovery reads no more than these."""
 
+TRANSCRIPT = "transcript"
+"""Marks what only the recording of a live session told: a tag of commands, the `source` in an event's metadata."""
+
+DENIED = "denied"
+"""The tag of commands that the user or a rule refused: nothing was run, so they are no failures."""
+
+RESULT_KEY = "result_key"
+"""In the context data of a command whose id was made, not told: which record told its end."""
+
 _BATCH = 200
 _OPEN_CALLS = 10_000
-_STRING, _PAYLOAD = 20_000, 400_000
-_SHOWN_PROBLEMS = 10
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ImportReport:
-    """What an import did. `records` are lines read; `commands` and `events` what they hold; `events_added` what
-    was not stored before. `problems` counts lines that gave nothing, by kind; `first_problems` shows some."""
-
-    instance_id: str
-    project: str
-    harness: str
-    harness_session_id: str | None
-    records: int
-    prompts: int
-    commands: int
-    events: int
-    events_added: int
-    checkpoints: int
-    in_flight: int
-    problems: dict[str, int]
-    first_problems: list[str]
-    seconds: float
-
-    def as_json(self) -> dict[str, Any]:
-        return asdict(self)
-
-
-def import_transcript(
-    client: SessionContinuity,
-    harness: Harness,
-    path: Path | str,
-    *,
-    project: str | None = None,
-    until: int | None = None,
-    rules: Path | None = None,
-    progress: Callable[[int, int], None] | None = None,
-) -> ImportReport:
-    """Import a recording as a session of its own; importing it again adds what is missing. `until` stops after so
-    many records, as if the agent had died there. `progress` is told bytes read and in all. Memory stays bounded
-    whatever the file's size. Raises InvalidInput when the file can't be read or holds no session; Fenced when the
-    session was taken over and the file has grown since."""
-    started = time.monotonic()
-    reading = _Reading(Path(path), until, progress)
-    recorder = Recorder(client, project=project, fallback_id=reading.path.stem, rules=load_rules(rules))
-    problems: Counter[str] = Counter()
-    shown: list[str] = []
-    try:
-        for told in READERS[harness](reading.lines()):
-            if isinstance(told, facts.Problem):
-                problems[told.kind] += 1
-                if len(shown) < _SHOWN_PROBLEMS:
-                    shown.append(f"line {told.line}: {told.kind}: {shorten(told.detail, 200)}")
-            else:
-                recorder.record(told)
-    except OSError as error:
-        raise InvalidInput(f"{path} can't be read: {error.strerror}", code="transcript_unreadable") from None
-    session, before = recorder.finish(path)
-    problems.update(recorder.problems)
-    return ImportReport(
-        instance_id=session.instance_id,
-        project=session.project,
-        harness=harness,
-        harness_session_id=session.harness_session_id,
-        records=reading.records,
-        prompts=recorder.seen["prompt_submitted"],
-        commands=recorder.seen["command"],
-        events=recorder.seen["event"],
-        events_added=session.last_sequence_num - before,
-        checkpoints=recorder.seen["checkpoint"],
-        in_flight=recorder.in_flight,
-        problems=dict(problems),
-        first_problems=shown,
-        seconds=round(time.monotonic() - started, 3),
-    )
-
-
-@dataclass(slots=True)
-class _Reading:
-    """The lines of a file, counted and reported as they are read."""
-
-    path: Path
-    until: int | None
-    progress: Callable[[int, int], None] | None
-    records: int = 0
-
-    def lines(self) -> Iterator[Line]:
-        total = self.path.stat().st_size
-        for line in itertools.islice(open_lines(self.path), self.until):
-            self.records += 1
-            if self.progress is not None:
-                self.progress(line.offset + len(line.data), total)
-            yield line
 
 
 @dataclass(slots=True)
 class Recorder:
-    """Records the facts of one session, in their order. `seen` counts what the facts held."""
+    """Records the facts of one session, in their order. `seen` counts what the facts held, `problems` what was
+    stored before in another form. Of a `live` session the registry is told as well, and what the agent's own
+    recording tells (`from_transcript`) is marked as such."""
 
     client: SessionContinuity
-    project: str | None
-    fallback_id: str
+    session: Session
     rules: Rules
+    live: bool = False
+    from_transcript: bool = False
+    completes_unknown: bool = False
+    percent: int | None = None
+    cwd: str | None = None
+    events_since_checkpoint: int = 0
+    closed: bool = False
+    was_late: bool = False
+    last_at: datetime | None = None
     seen: Counter[str] = field(default_factory=Counter[str])
     problems: Counter[str] = field(default_factory=Counter[str])
-    _session: Session | None = None
-    _before: int = 0
-    _events: list[NewEvent] = field(default_factory=list[NewEvent])
+    open_calls: OrderedDict[str, facts.ToolCalled] = field(default_factory=OrderedDict[str, facts.ToolCalled])
+    unknown_calls: dict[str, facts.ToolCalled] = field(default_factory=dict[str, facts.ToolCalled])
+    spawned: dict[str, None] = field(default_factory=dict[str, None])
+    now: dict[str, str] = field(default_factory=dict[str, str])
+    _events: dict[str, NewEvent] = field(default_factory=dict[str, NewEvent])
     _commands: dict[str, NewCommand] = field(default_factory=dict[str, NewCommand])
-    _open: OrderedDict[str, facts.ToolCalled] = field(default_factory=OrderedDict[str, facts.ToolCalled])
-    _spawned: set[str] = field(default_factory=set[str])
-    _cwd: str | None = None
-    _percent: int | None = None
-    _last_at: datetime | None = None
-    _since_checkpoint: int = 0
-    _status: str = "stale"
+    _handlers: dict[type, Callable[[Any], None]] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.cwd = self.cwd or self.session.cwd
+        self._handlers = {
+            facts.SessionStarted: lambda _: None,  # whoever made the recorder has registered the session
+            facts.SessionChanged: self._change,
+            facts.PromptSubmitted: self._prompt,
+            facts.ToolCalled: self._call,
+            facts.ToolFinished: self._finish_call,
+            facts.PermissionDenied: self._deny,
+            facts.PlanUpdated: self._plan,
+            facts.CompactionStarted: self._start_compaction,
+            facts.ContextCompacted: self._compact,
+            facts.ContextMeasured: self._measure,
+            facts.SubagentStarted: self._start_subagent,
+            facts.SubagentEnded: self._end_subagent,
+            facts.AssistantSaid: lambda fact: self.note(fact, "answer", fact.text),
+            facts.Interrupted: lambda fact: self.note(fact, "interruption", "the user stopped the agent"),
+            facts.Notified: lambda fact: self.note(fact, "notification", fact.message, notification=fact.kind),
+            facts.TurnEnded: self._end_turn,
+            facts.Unmapped: lambda fact: self.note(fact, "unmapped", None, event=fact.event, payload=fact.payload),
+            facts.SessionEnded: self._end_session,
+        }
 
     @property
-    def instance_id(self) -> str | None:
-        """The session's, once it has begun."""
-        return self._session.instance_id if self._session else None
-
-    @property
-    def in_flight(self) -> int:
-        """Commands without an outcome so far."""
-        return len(self._open)
+    def last_sequence_num(self) -> int:
+        """The number of the session's last event, as far as this recorder knows."""
+        return self.session.last_sequence_num
 
     def record(self, fact: facts.Fact) -> None:
         """Take one fact; it is stored with its batch. Raises what the client raises."""
-        self._last_at = fact.at or self._last_at
-        match fact:
-            case facts.SessionStarted():
-                self._start(fact)
-            case facts.SessionChanged():
-                self._change(fact)
-            case facts.PromptSubmitted():
-                self._status = "stale"
-                self._event(fact, "prompt_submitted", {"text": fact.text, "source": fact.source})
-            case facts.ToolCalled():
-                self._call(fact)
-            case facts.ToolFinished():
-                self._finish_call(fact)
-            case facts.PlanUpdated():
-                items = [{"text": item.text, "status": item.status} for item in fact.items]
-                self._event(fact, "plan_updated", {"items": items, "text": fact.text})
-            case facts.ContextCompacted():
-                self.checkpoint(f"{fact.key} before compaction", "before compaction")
-                self._event(fact, "context_compacted", _data(fact))
-            case facts.ContextMeasured():
-                self._measure(fact)
-            case facts.SubagentStarted():
-                self._spawned.add(fact.tool_call_id or fact.subagent_id)
-                data = {
-                    "task_id": fact.subagent_id,
-                    "description": fact.description,
-                    "agent_type": fact.agent_type,
-                }
-                self._event(fact, "task_spawned", data)
-            case facts.SubagentEnded():
-                pass  # the outcome of its command tells the same
-            case facts.AssistantSaid():
-                self._event(fact, "note_recorded", {"kind": "answer", "text": fact.text})
-            case facts.Interrupted():
-                self._event(fact, "note_recorded", {"kind": "interruption", "text": "the user stopped the agent"})
-            case facts.SessionEnded():
-                self._status = "closed"
-                self._event(fact, "instance_closed", {"reason": fact.reason})
-                self.checkpoint(f"{fact.key} at the end", "session ended")
+        self.last_at = fact.at or self.last_at
+        self._handlers[type(fact)](fact)
         if len(self._events) + len(self._commands) >= _BATCH:
             self.flush()
 
     def flush(self) -> None:
-        """Store what is waiting."""
-        session = self._registered()
+        """Store what is waiting, commands first: those of a session that was taken over are kept as late, its
+        events raise Fenced."""
         commands, self._commands = list(self._commands.values()), {}
-        events, self._events = self._events, []
-        for batch in _batched(commands, 500):
-            try:
-                self.client.record_commands(session.instance_id, batch)
-            except OperationConflict:
-                self.problems["outcome_differs"] += 1
+        events, self._events = list(self._events.values()), {}
+        for start in range(0, len(commands), 500):
+            self._record_commands(commands[start : start + 500])
         if not events:
             return
         try:
-            self.client.append_events(session.instance_id, events)
+            self._append(events)
         except OperationConflict:
             # The rules or the reader changed since an earlier import: what is stored stays as it is.
             for event in events:
                 try:
-                    self.client.append_events(session.instance_id, [event])
+                    self._append([event])
                 except OperationConflict:
                     self.problems["stored_differently"] += 1
 
     def checkpoint(self, name: str, reason: str) -> None:
         """Store what is waiting and take an automatic checkpoint."""
         self.flush()
-        self._since_checkpoint = 0
         self.seen["checkpoint"] += 1
-        self.client.take_checkpoint(
-            self._registered().instance_id,
+        taken = self.client.take_checkpoint(
+            self.session.instance_id,
             checkpoint_type="automatic",
-            context_window_percent=self._percent,
+            context_window_percent=self.percent,
             reason=reason,
-            timestamp=self._last_at,
-            operation=f"checkpoint {name}",
+            timestamp=self.last_at,
+            operation=_name(f"checkpoint {name}"),
         )
+        if taken.sequence_num > self.last_sequence_num:
+            self.events_since_checkpoint = 0
+            self.session = replace(self.session, last_sequence_num=taken.sequence_num)
 
-    def finish(self, source: Path | str) -> tuple[Session, int]:
-        """Store the rest and the registry's last word. Returns the session and its last sequence number before
-        this recording. Raises InvalidInput when there was no session in it."""
-        if self._session is None:
-            raise InvalidInput(
-                f"{source} holds no session of this harness; nothing was imported", code="transcript_empty"
-            )
+    def stored_command(self, tool_call_id: str) -> Command | None:
+        """The session's command of that id, None when there is none yet."""
         self.flush()
-        session = self.client.settle_imported(
-            self._session.instance_id,
-            status="closed" if self._status == "closed" else "stale",
-            last_seen=self._last_at,
-            context_percent=self._percent,
-        )
-        return session, self._before
+        try:
+            return self.client.get_command(self.session.instance_id, tool_call_id=_id(tool_call_id))
+        except NotFound:
+            return None
 
-    def _registered(self) -> Session:
-        if self._session is None:
-            raise InvalidInput("the recording does not begin with a session", code="transcript_empty")
-        return self._session
+    def note(self, fact: facts.Fact, kind: str, text: str | None, **more: Any) -> None:
+        """Record a note of that kind."""
+        self._event(fact, "note_recorded", {"kind": kind, "text": text, **more})
 
-    def _start(self, fact: facts.SessionStarted) -> None:
-        if self._session is not None:
-            return
-        self._cwd = fact.cwd
-        project = storable_text(self.project or (PurePath(fact.cwd).name if fact.cwd else "") or "imported")[:200]
-        session_id = storable_text(fact.harness_session_id or self.fallback_id)
-        known = self.client.find_sessions(harness_session_id=session_id)
-        imported = [
-            session for session in known if session.harness == fact.harness and "imported" in session.metadata
-        ]
-        if imported:
-            self._session = min(imported, key=lambda session: session.owner_epoch)
-            self._before = self._session.last_sequence_num
-            return
-        parent_id = fact.parent_harness_session_id
-        parents = self.client.find_sessions(harness_session_id=storable_text(parent_id)) if parent_id else []
-        parent = next((session for session in parents if session.harness == fact.harness), None)
-        origin = Origin(
-            parent_instance_id=parent.instance_id if parent else None,
-            relation="spawned" if parent else "imported_from",
-            harness=fact.harness,
-            harness_session_id=session_id,
-            cwd=fact.cwd and storable_text(fact.cwd),
-            git_branch=fact.git_branch and storable_text(fact.git_branch),
-            git_head=fact.git_head and storable_text(fact.git_head),
-        )
-        imported_as = {"version": fact.version, "model": fact.model, "source": fact.source}
-        metadata = {"imported": storable({k: v for k, v in imported_as.items() if v is not None})}
-        for attempt in itertools.count():
-            name = f"{fact.harness}:{session_id}" + (f":{attempt}" if attempt else "")
-            try:
-                self._session = self.client.register_session(
-                    project,
-                    instance_id=derived_instance_id(project, "PS", name),
-                    origin=origin,
-                    metadata=metadata,
-                    started_at=fact.at,
-                    operation=f"import {session_id}",
-                )
+    def _record_commands(self, commands: list[NewCommand]) -> None:
+        try:
+            stored = self.client.record_commands(self.session.instance_id, commands)
+        except OperationConflict:
+            if len(commands) == 1:
+                self.problems["outcome_differs"] += 1
                 return
-            except Conflict as conflict:
-                if conflict.stable_code != "instance_id_taken" or attempt > 10:
-                    raise
+            for command in commands:
+                self._record_commands([command])
+        else:
+            self.was_late = self.was_late or any(command.late for command in stored)
+
+    def _append(self, events: list[NewEvent]) -> None:
+        appended = self.client.append_events(self.session.instance_id, events)
+        added = sum(number > self.last_sequence_num for number in appended.sequence_nums)
+        self.events_since_checkpoint += added
+        if added:
+            self.session = replace(self.session, last_sequence_num=max(appended.sequence_nums))
+
+    # What the session is
 
     def _change(self, fact: facts.SessionChanged) -> None:
-        self._cwd = fact.cwd or self._cwd
-        data = {
-            "cwd": fact.cwd,
-            "git_branch": fact.git_branch,
-            "model": fact.model,
-            "version": fact.version,
-            "permission_mode": fact.permission_mode,
-        }
-        self._event(fact, "instance_heartbeat", data)
+        told = {name: value for name, value in _data(fact).items() if value}
+        if self.live:  # hooks tell all they know each time
+            told = {name: value for name, value in told.items() if self.now.get(name) != value}
+            if not told:
+                return
+        self.now.update(told)
+        self.cwd = fact.cwd or self.cwd
+        self._event(fact, "instance_heartbeat", told)
 
     def _measure(self, fact: facts.ContextMeasured) -> None:
-        before, self._percent = self._percent or 0, min(100, max(0, fact.percent))
-        self._event(
-            fact,
-            "context_window_updated",
-            {"percent": self._percent, "used_tokens": fact.used_tokens, "window_tokens": fact.window_tokens},
-        )
+        percent = min(100, max(0, fact.percent))
+        if self.live and percent == self.percent:
+            return
+        before, self.percent = self.percent or 0, percent
+        data = {"percent": percent, "used_tokens": fact.used_tokens, "window_tokens": fact.window_tokens}
+        self._event(fact, "context_window_updated", data)
         threshold = self.client.settings.context_threshold_percent
-        if before < threshold <= self._percent:
-            self.checkpoint(f"{fact.key} at {threshold} percent", f"context window at {self._percent} %")
+        if before < threshold <= percent:
+            self.checkpoint(f"{fact.key} at {threshold} percent", f"context window at {percent} %")
+
+    def _start_compaction(self, fact: facts.CompactionStarted) -> None:
+        self.checkpoint(f"{fact.key} before compaction", "before compaction")
+
+    def _compact(self, fact: facts.ContextCompacted) -> None:
+        if not self.live:  # of a live one the hook has told that it begins
+            self.checkpoint(f"{fact.key} before compaction", "before compaction")
+        self._event(fact, "context_compacted", _data(fact))
+
+    def _end_turn(self, fact: facts.TurnEnded) -> None:
+        if fact.error:
+            self.note(fact, "turn_error", fact.error)
+
+    def _end_session(self, fact: facts.SessionEnded) -> None:
+        self.closed = True
+        if self.live:
+            self.flush()
+            reason = shorten(storable_text(fact.reason), 500) or "ended"
+            self.session = self.client.close_session(
+                self.session.instance_id, reason=reason, operation=_name(fact.key)
+            )
+        else:
+            self._event(fact, "instance_closed", {"reason": fact.reason})
+        self.checkpoint(f"{fact.key} at the end", "session ended")
+
+    # What the user and the agent do
+
+    def _prompt(self, fact: facts.PromptSubmitted) -> None:
+        self.closed = False
+        self._event(fact, "prompt_submitted", {"text": fact.text, "source": fact.source})
+
+    def _plan(self, fact: facts.PlanUpdated) -> None:
+        items = [{"text": item.text, "status": item.status} for item in fact.items]
+        self._event(fact, "plan_updated", {"items": items, "text": fact.text})
 
     def _call(self, fact: facts.ToolCalled) -> None:
         self.seen["command"] += 1
-        self._open[fact.tool_call_id] = fact
-        while len(self._open) > _OPEN_CALLS:
-            self._open.popitem(last=False)
+        waiting = self._commands.get(fact.tool_call_id)
+        if waiting is not None and waiting.outcome is not None:
+            return  # its end was told first
+        self.open_calls[fact.tool_call_id] = fact
+        while len(self.open_calls) > _OPEN_CALLS:
+            self.open_calls.popitem(last=False)
         self._commands[fact.tool_call_id] = self._command(fact, None)
 
     def _finish_call(self, fact: facts.ToolFinished) -> None:
-        call = self._open.pop(fact.tool_call_id, None)
+        waiting = self._commands.get(fact.tool_call_id)
+        if waiting is not None and waiting.outcome not in (None, "unknown"):
+            return  # as in the store, the first known outcome stays
+        call = self.open_calls.pop(fact.tool_call_id, None) or self.unknown_calls.get(fact.tool_call_id)
+        call = call or fact.call
         if call is None:
             self.problems["result_without_call"] += 1
             return
         self._commands[fact.tool_call_id] = self._command(call, fact)
+        if fact.outcome == "unknown":
+            remember(self.unknown_calls, fact.tool_call_id, call, limit=_OPEN_CALLS)
+            if self.completes_unknown:
+                return  # derived from, once the recording has told how it ended
+        else:
+            self.unknown_calls.pop(fact.tool_call_id, None)
         finished = FinishedCommand(
             tool=call.tool,
             parameters=call.parameters,
             result=fact.result,
             outcome=fact.outcome,
             error=fact.error,
-            cwd=self._cwd,
+            cwd=self.cwd,
             tool_call_id=call.tool_call_id,
         )
         for number, derived in enumerate(derive(finished, self.rules)):
-            if derived.event_type == "task_spawned" and call.tool_call_id in self._spawned:
+            if derived.event_type == "task_spawned" and call.tool_call_id in self.spawned:
                 continue  # told at its start already
             self._event(fact, derived.event_type, dict(derived.data), part=f":{derived.event_type}:{number}")
 
+    def _deny(self, fact: facts.PermissionDenied) -> None:
+        call_id = fact.tool_call_id or fact.key
+        call = self.open_calls.pop(call_id, None) or facts.ToolCalled(
+            key=fact.key,
+            at=fact.at,
+            tool_call_id=call_id,
+            tool=fact.tool,
+            action=action_of(fact.tool, fact.parameters),
+            parameters=fact.parameters,
+            subagent=None,
+        )
+        command = self._command(call, None)
+        reason = fact.reason and shorten(storable_text(fact.reason), 20_000)
+        self._commands[call_id] = replace(
+            command, outcome="cancelled", error_message=reason or None, tags=[*command.tags, DENIED]
+        )
+
+    def _start_subagent(self, fact: facts.SubagentStarted) -> None:
+        remember(self.spawned, fact.tool_call_id or fact.subagent_id, None, limit=_OPEN_CALLS)
+        data = {
+            "task_id": fact.subagent_id,
+            "description": fact.description,
+            "agent_type": fact.agent_type,
+            "tool_call_id": fact.tool_call_id,
+        }
+        self._event(fact, "task_spawned", data)
+
+    def _end_subagent(self, fact: facts.SubagentEnded) -> None:
+        if self.live:  # in a transcript the outcome of its command tells the same
+            self.note(
+                fact,
+                "subagent_ended",
+                None,
+                task_id=fact.subagent_id,
+                agent_id=fact.agent_id,
+                agent_type=fact.agent_type,
+            )
+
+    # What is written
+
     def _command(self, call: facts.ToolCalled, end: facts.ToolFinished | None) -> NewCommand:
+        tags = [tag for tag, holds in (("subagent", call.subagent), (TRANSCRIPT, self.from_transcript)) if holds]
+        context = {"subagent": storable_text(call.subagent)} if call.subagent else {}
+        if end is not None and end.key != f"result:{end.tool_call_id}":
+            context[RESULT_KEY] = _name(end.key)
         return NewCommand(
             command_type="tool",
             action=shorten(storable_text(call.action), 2_000) or call.tool,
@@ -371,53 +322,53 @@ class Recorder:
             result=clipped(end.result) if end and end.result is not None else None,
             error_message=shorten(storable_text(end.error), 20_000) if end and end.error else None,
             execution_time_ms=end.duration_ms if end else None,
-            tags=["subagent"] if call.subagent else [],
-            context_data={"subagent": storable_text(call.subagent)} if call.subagent else {},
-            tool_call_id=shorten(storable_text(call.tool_call_id), 1_000),
+            tags=tags,
+            context_data=context,
+            tool_call_id=_id(call.tool_call_id),
             started_at=call.at,
         )
 
     def _event(self, fact: facts.Fact, event_type: str, data: dict[str, Any], *, part: str = "") -> None:
         self.seen["event"] += 1
         self.seen[event_type] += 1
-        self._events.append(
+        name = _name(f"{fact.key}{part}")
+        self._events.setdefault(
+            name,
             NewEvent(
                 event_type=event_type,
                 event_data=clipped({name: value for name, value in data.items() if value is not None}),
+                metadata={"source": TRANSCRIPT} if self.from_transcript else {},
                 timestamp=fact.at,
-                operation=storable_text(f"{fact.key}{part}")[:1_000],
-            )
+                operation=name,
+            ),
         )
-        self._since_checkpoint += 1
-        if self._since_checkpoint >= CHECKPOINT_EVENTS:
-            self.checkpoint(f"{fact.key}{part}", f"{CHECKPOINT_EVENTS} events since the last")
+        if self.events_since_checkpoint + len(self._events) >= CHECKPOINT_EVENTS:
+            self.flush()
+            if self.events_since_checkpoint >= CHECKPOINT_EVENTS:
+                self.checkpoint(name, f"{CHECKPOINT_EVENTS} events since the last")
 
 
-def clipped(value: Any) -> Any:
-    """A captured JSON value as it is stored: storable, long texts cut in the middle, the whole within bounds."""
-    shortened = _clip(storable(value))
-    encoded = orjson.dumps(shortened)
-    if len(encoded) <= _PAYLOAD:
-        return shortened
-    head = encoded[:_STRING].decode("utf-8", "ignore")
-    return {"clipped_bytes": len(encoded), "head": head}
-
-
-def _clip(value: Any) -> Any:
-    if isinstance(value, str) and len(value) > _STRING:
-        half = _STRING // 2
-        return f"{value[:half]}\n[{len(value) - 2 * half:,} characters left out]\n{value[-half:]}"
-    if isinstance(value, dict):
-        return {name: _clip(item) for name, item in value.items()}  # pyright: ignore[reportUnknownVariableType]
-    if isinstance(value, list):
-        return [_clip(item) for item in value]  # pyright: ignore[reportUnknownVariableType]
-    return value
+def call_of(command: Command) -> facts.ToolCalled:
+    """The intent of a stored command, as it was told."""
+    call_id = command.tool_call_id or str(command.operation_id)
+    return facts.ToolCalled(
+        key=f"call:{call_id}",
+        at=command.started_at,
+        tool_call_id=call_id,
+        tool=command.tool_name or "unknown",
+        action=command.action,
+        parameters=command.parameters,
+        subagent=command.context_data.get("subagent"),
+    )
 
 
 def _data(fact: facts.Fact) -> dict[str, Any]:
     return {name: value for name, value in asdict(fact).items() if name not in ("key", "at")}
 
 
-def _batched(commands: list[NewCommand], size: int) -> Iterator[list[NewCommand]]:
-    for start in range(0, len(commands), size):
-        yield commands[start : start + size]
+def _id(tool_call_id: str) -> str:
+    return shorten(storable_text(tool_call_id), 1_000)
+
+
+def _name(key: str) -> str:
+    return storable_text(key)[:1_000]

@@ -78,15 +78,15 @@ _VALUE_OPTIONS: dict[str, frozenset[str]] = {
 
 def command_text(parameters: Record) -> str | None:
     """The command line in a tool's parameters: Claude Code `command`, Codex `cmd` or an argument list."""
-    for name in ("command", "cmd"):
-        value = parameters.get(name)
-        if isinstance(value, list):
-            words = [word for word in elements(value) if isinstance(word, str)]
-            return _script(words) or " ".join(_quoted(word) for word in words) or None
-        if text(value):
-            return text(value)
-    action = fields(parameters.get("action"))
-    return command_text(action) if action else None
+    for holder in (parameters, fields(parameters.get("action"))):
+        for name in ("command", "cmd"):
+            value = holder.get(name)
+            if isinstance(value, list):
+                words = [word for word in elements(value) if isinstance(word, str)]
+                return _script(words) or " ".join(_quoted(word) for word in words) or None
+            if text(value):
+                return text(value)
+    return None
 
 
 def segments(command: str) -> tuple[Segment, ...]:

@@ -253,7 +253,8 @@ class Spool:
         removed, until = 0, time.time() - _TORN_AFTER_SECONDS
         for entry in os.scandir(self.folder):
             with suppress(FileNotFoundError):
-                if entry.name.startswith(".") and entry.stat(follow_symlinks=False).st_mtime < until:
+                # Its modification time may be set already: a forwarded record keeps that of its own machine.
+                if entry.name.startswith(".") and entry.stat(follow_symlinks=False).st_ctime < until:
                     os.unlink(entry.path)
                     removed += 1
         return removed

@@ -7,9 +7,9 @@ from datetime import datetime
 from typing import ClassVar
 
 from . import facts
-from .facts import Fact, Problem, Record
+from .facts import JSON, Fact, Problem, Record
 from .plans import Plan
-from .transcripts import Line, Recent, moment, records, remember, text
+from .transcripts import Line, Recent, fields, moment, records, remember, text
 
 KEPT = 4096
 """Open calls, running agents and the like; the oldest is forgotten beyond that."""
@@ -28,6 +28,7 @@ class TranscriptReader:
     ignored: ClassVar[frozenset[str]] = frozenset()
 
     def __init__(self) -> None:
+        self.redact: Callable[[JSON], JSON] | None = None
         self.at: datetime | None = None
         self.key = ""
         self.started = False
@@ -39,12 +40,14 @@ class TranscriptReader:
         self._percent = -1
 
     def read(self, lines: Iterable[bytes | Line]) -> Iterator[Fact | Problem]:
-        """Yield the facts and problems of all lines."""
+        """Yield the facts and problems of all lines; a later call reads on. `redact` sees each record first."""
         for number, record in records(lines):
             if isinstance(record, Problem):
                 yield record
                 continue
-            kind = text(record.get("type")) or ""
+            if self.redact is not None:
+                record = fields(self.redact(record))  # noqa: PLW2901
+            kind = self.kind_of(record)
             if kind in self.handlers:
                 yield from self._known(number, kind, record)
             elif kind not in self.ignored:
@@ -59,6 +62,10 @@ class TranscriptReader:
         self.at = moment(record.get("timestamp")) or self.at
         yield from self.before(kind, record)
         yield from self.handlers[kind](record)
+
+    def kind_of(self, record: Record) -> str:
+        """The name under which a record's handler is found."""
+        return text(record.get("type")) or ""
 
     def before(self, kind: str, record: Record) -> Iterator[Fact]:
         """Told of every record that has a handler, first: starts the session."""

@@ -17,10 +17,12 @@ from .facts import JSON, Problem, Record
 MAX_LINE_BYTES = 64 * 1024 * 1024
 """A longer line is skipped and reported, so that one line can't fill the memory."""
 
-Harness: TypeAlias = Literal["claude-code", "codex"]
+Harness: TypeAlias = Literal["claude-code", "codex", "gemini-cli", "opencode"]
 
 _CHUNK_BYTES = 256 * 1024
 _DETECT_LINES = 50
+_DETECT_BYTES = 64 * 1024
+_SQLITE = b"SQLite format 3\0"
 
 
 def names(several: str) -> frozenset[str]:
@@ -36,7 +38,7 @@ _CLAUDE_TYPES = names(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Line:
-    """One line of a file: `number` from 1, `offset` in bytes; `data` is empty when it was `too_long`.
+    """One line of a file: `number` from 1, `offset` and `end` in bytes; `data` is empty when it was `too_long`.
 
     `ended` is False for a last line without its newline: it may still be being written.
     """
@@ -44,14 +46,18 @@ class Line:
     number: int
     offset: int
     data: bytes
+    end: int = 0
     ended: bool = True
     too_long: bool = False
 
 
-def open_lines(path: Path | str, *, max_line_bytes: int = MAX_LINE_BYTES) -> Iterator[Line]:
-    """Yield the lines of a file of any size; memory holds one chunk and one line."""
+def open_lines(
+    path: Path | str, *, offset: int = 0, number: int = 0, max_line_bytes: int = MAX_LINE_BYTES
+) -> Iterator[Line]:
+    """Yield the lines of a file of any size; memory holds one chunk and one line. `offset` and `number` are where
+    to read on: the bytes and the lines before."""
     with Path(path).open("rb", buffering=_CHUNK_BYTES) as file:
-        number, offset = 0, 0
+        file.seek(offset)
         while data := file.readline(max_line_bytes + 1):
             number += 1
             size, too_long = len(data), len(data) > max_line_bytes and not data.endswith(b"\n")
@@ -63,6 +69,7 @@ def open_lines(path: Path | str, *, max_line_bytes: int = MAX_LINE_BYTES) -> Ite
                 number=number,
                 offset=offset,
                 data=b"" if too_long else data.rstrip(b"\r\n"),
+                end=offset + size,
                 ended=ended,
                 too_long=too_long,
             )
@@ -81,10 +88,21 @@ def records(lines: Iterable[bytes | Line]) -> Iterator[tuple[int, Record | Probl
 
 
 def detect(path: Path | str) -> Harness | None:
-    """Tell whose transcript a file is by its first records; None when neither harness wrote it."""
+    """Tell whose transcript a file is by its first records; None when no harness wrote it.
+
+    A SQLite database is taken for OpenCode's; a JSON object over many lines for Gemini CLI's, if it says so.
+    """
+    with Path(path).open("rb") as file:
+        head = file.read(_DETECT_BYTES)
+    if head.startswith(_SQLITE):
+        return "opencode"
+    if head.partition(b"\n")[0].strip() == b"{" and (b'"projectHash"' in head or b'"gemini"' in head):
+        return "gemini-cli"
     for _, record in records(_first(open_lines(path), _DETECT_LINES)):
         if isinstance(record, Problem):
             continue
+        if "sessionId" in record and "projectHash" in record:
+            return "gemini-cli"
         kind = text(record.get("type"))
         if kind in ("session_meta", "response_item", "event_msg", "turn_context") and "payload" in record:
             return "codex"

@@ -21,6 +21,9 @@ _MAX_FAILING = 10
 _COLOURS = re.compile(r"\x1b\[[0-9;]{0,20}[A-Za-z]")
 _EXIT_CODE = re.compile(r"(?:Error: )?Exit code (\d{1,4})\b")
 _TIMED_OUT = 124
+_FILTERS = names("head tail cat tee sort uniq less more")
+_HEAD_LINES = 10
+_HEAD_COUNT = re.compile(r"(?:^| )(?:-|-n ?|--lines[= ])(\d{1,6})(?: |$)")
 _TRIVIAL = names("cd export source . set echo printf true : pushd popd mkdir unset")
 
 
@@ -75,6 +78,35 @@ def speaks_for(segments: tuple[Segment, ...], index: int) -> bool:
     return not segment.conditional and segment.after != "&" and all(joint in fine for joint in joints)
 
 
+def passes_on(segments: tuple[Segment, ...], index: int) -> bool:
+    """Would anything that this program prints stand in the line's output, the line ending with it?"""
+    behind = segments[index + 1 :]
+    return (
+        not segments[index].conditional
+        and all(segment.after == "|" for segment in segments[index:-1])
+        and all(segment.words[:1] and segment.words[0] in _FILTERS for segment in behind)
+    )
+
+
+def beheaded(segments: tuple[Segment, ...], index: int, lines: tuple[str, ...]) -> bool:
+    """May `head` have cut off what this program said last? Not when it printed fewer lines than it takes."""
+    position = index
+    while position + 1 < len(segments) and segments[position].after == "|":
+        position += 1
+        if segments[position].words[:1] == ("head",):
+            return len(lines) >= _lines_taken(segments[position].words)
+    return False
+
+
+def _lines_taken(words: tuple[str, ...]) -> int:
+    """10 for `head`, 20 for `head -20`, `-n 20`, `-n20` and `--lines=20`; 0 where it can't be told."""
+    options = " ".join(words[1:])
+    if not any(word.startswith("-") for word in words[1:]):
+        return _HEAD_LINES
+    match = _HEAD_COUNT.search(options)
+    return int(match[1]) if match else 0
+
+
 def blamed(segments: tuple[Segment, ...], ran: frozenset[int]) -> int | None:
     """The one program that made the line fail, if it can only be one; `ran` are those known to have run.
 
@@ -104,7 +136,7 @@ def _read(rule: Rule, lines: tuple[str, ...]) -> Verdict:
         if _any(rule.summary, line):
             summaries.append(line.strip())
             for name, pattern in rule.counts:
-                if match := pattern.search(line):
+                for match in pattern.finditer(line):
                     number = next((group for group in match.groups() if group), "0")
                     counts[name] = counts.get(name, 0) + (int(number[:9]) if number.isdecimal() else 0)
         for name, pattern in rule.tally:

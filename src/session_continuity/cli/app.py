@@ -14,16 +14,25 @@ from session_continuity.cli.failures import FAILED, INTERRUPTED, USAGE, exit_cod
 from session_continuity.domain.errors import SessionContinuityError
 
 COMMANDS = {
+    "init": ("init", "Install the hooks into the settings of the agents, showing the diff first."),
+    "doctor": ("doctor", "Check every link from the hook to the row, and say what to do."),
+    "statusline": ("statusline", "Print the status line of an agent from the JSON on standard input."),
     "sessions": ("sessions", "Register sessions, keep them alive, list and close them."),
     "commands": ("commands", "Record tool calls and actions with their outcome, and search them."),
     "events": ("events", "Append events, read them, and replay them into a work state."),
     "checkpoints": ("checkpoints", "Take checkpoints, show them and verify recovery from them."),
     "timeline": ("timeline", "Show a session's events, commands and checkpoints in time order."),
+    "coverage": (
+        "coverage",
+        "Compare what the hooks of a session saw with its own recording, in both directions.",
+    ),
     "resume": ("threads", "Continue a session in a new instance, fence the old one and print the brief."),
     "fork": ("threads", "Start a new thread from a session's state and leave the session as it is."),
     "rewind": ("threads", "Continue a session from an earlier event; nothing is deleted."),
     "import": ("imports", "Read the transcripts of agents into the records."),
     "spool": ("spool", "Show captured records that are not stored yet, and deal with those that can't be."),
+    "serve": ("serve", "Run the resident server: it drains the spool and takes captures of other machines."),
+    "forward": ("serve", "Forward this machine's spool to the resident server of another."),
     "db": ("db", "Set up, inspect, verify and stop the database."),
     "settings": ("settings", "Show the settings and where each value comes from."),
     "completion": ("completion", "Print the shell's completion script."),

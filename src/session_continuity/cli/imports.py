@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -14,8 +14,10 @@ from session_continuity.cli.failures import FAILED, exit_code
 from session_continuity.cli.output import is_terminal, write_error, write_fields, write_note, write_text
 
 if TYPE_CHECKING:
-    from session_continuity.capture.recorder import ImportReport
+    from session_continuity.capture.transcript_import import ImportReport
     from session_continuity.capture.transcripts import Harness
+
+_T = TypeVar("_T")
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
@@ -58,6 +60,24 @@ def import_codex(call: Call, ctx: click.Context, files: tuple[Path, ...], **opti
     _import(call, ctx, "codex", files, options)
 
 
+@import_.command("gemini-cli", examples=("continuity import gemini-cli ~/.gemini/tmp/*/chats/session-*.json*",))
+@_transcript_options
+@click.pass_context
+@pass_call
+def import_gemini_cli(call: Call, ctx: click.Context, files: tuple[Path, ...], **options: Any) -> None:
+    """Import transcripts of Gemini CLI; importing one again adds only what is missing."""
+    _import(call, ctx, "gemini-cli", files, options)
+
+
+@import_.command("opencode", examples=("continuity import opencode ~/.local/share/opencode/opencode.db",))
+@_transcript_options
+@click.pass_context
+@pass_call
+def import_opencode(call: Call, ctx: click.Context, files: tuple[Path, ...], **options: Any) -> None:
+    """Import every session in databases of OpenCode; importing one again adds only what is missing."""
+    _import(call, ctx, "opencode", files, options)
+
+
 @import_.group("rules", cls=Group)
 def rules() -> None:
     """Work on the rules that derive events from commands."""
@@ -89,32 +109,52 @@ def check_rules(call: Call, ctx: click.Context, file: Path | None) -> None:
 def _import(
     call: Call, ctx: click.Context, harness: Harness, files: Sequence[Path], options: dict[str, Any]
 ) -> None:
-    """One file after the other; a file that can't be imported does not keep the others from it."""
+    """One recording after the other; what can't be imported does not keep the rest from it."""
     import gc
 
-    from session_continuity.capture.recorder import import_transcript
+    from session_continuity.capture.redaction import Redactor
     from session_continuity.domain.errors import SessionContinuityError, Unavailable
 
     gc.enable()
+    options["redact"] = Redactor(call.settings).redact
     answers: list[dict[str, Any]] = []
-    code = 0
-    for file in files:
+    codes: list[int] = []
+
+    def attempt(file: Path, step: Callable[..., _T], *arguments: Any) -> _T | None:
         try:
-            with _progress(file) as progress:
-                report = import_transcript(call.client, harness, file, progress=progress, **options)
+            return step(*arguments)
         except Unavailable:
             raise
         except SessionContinuityError as error:
-            code = code or exit_code(error)
+            codes.append(exit_code(error))
             answers.append({"file": str(file), **error.as_json()})
             if not call.as_json:
                 write_error(error.message)
-        else:
-            answers.append({"file": str(file), **report.as_json()})
-            if not call.as_json:
-                _show(file, report)
+            return None
+
+    for file in files:
+        for session_id in attempt(file, _sessions, harness, file) or ():
+            report = attempt(file, _import_one, call, harness, file, {"session_id": session_id, **options})
+            if report is not None:
+                answers.append({"file": str(file), **report.as_json()})
+                if not call.as_json:
+                    _show(file, report)
     call.answer(answers, lambda: None)
-    ctx.exit(code)
+    ctx.exit(codes[0] if codes else 0)
+
+
+def _sessions(harness: Harness, file: Path) -> Sequence[str | None]:
+    """The sessions in a recording: OpenCode keeps all of them in one database, the others one in each file."""
+    from session_continuity.capture.opencode import session_ids
+
+    return session_ids(file) if harness == "opencode" else (None,)
+
+
+def _import_one(call: Call, harness: Harness, file: Path, options: dict[str, Any]) -> ImportReport:
+    from session_continuity.capture.transcript_import import import_transcript
+
+    with _progress(file) as progress:
+        return import_transcript(call.client, harness, file, progress=progress, **options)
 
 
 def _show(file: Path, report: ImportReport) -> None:

@@ -26,6 +26,15 @@ _NEXT = {
 }
 
 
+_START = {
+    "claude-code": "claude",
+    "codex": "codex",
+    "gemini-cli": "gemini --prompt-interactive",
+    "opencode": "opencode --prompt",
+}
+"""How each harness is started with a first prompt: the words before it."""
+
+
 def _continuation(function: F) -> F:
     """The options of resume, fork and rewind."""
     for option in reversed(
@@ -106,6 +115,8 @@ def _continue(
 ) -> None:
     from session_continuity.briefing import brief_continuation
     from session_continuity.cli.workspace import here
+    from session_continuity.domain.identity import new_operation_id
+    from session_continuity.domain.threads import AWAITS_AGENT
 
     client = call.client
     tokens = _checked_budget(call.settings.brief_tokens if budget is None else budget)
@@ -116,9 +127,11 @@ def _continue(
         continued = client.preview_continuation(old, continuation=continuation, until=sequence_num)
     else:
         folder = cwd or (predecessor.cwd if predecessor.cwd and os.path.isdir(predecessor.cwd) else None)
+        operation = operation or str(new_operation_id())
         successor: dict[str, Any] = {
             "successor_id": successor_id,
             "origin": here(folder, harness=harness),
+            "metadata": {AWAITS_AGENT: True},
             "operation": operation,
         }
         if continuation == "resume":
@@ -127,8 +140,40 @@ def _continue(
             continued = client.fork_session(old, sequence_num=sequence_num, **successor)
         else:
             continued = client.rewind_session(old, sequence_num or 0, **successor)
+    if continued.successor is not None and continuation != "fork":
+        _tell_hooks(call, predecessor, continued.successor)
     briefing = brief_continuation(continued, budget=tokens, cwd=cwd)
-    call.answer(briefing, lambda: _show(briefing))
+    given = {"--budget": budget, "--cwd": cwd, "--operation": None if dry_run else operation}
+    start = _start_line(briefing, harness, name if dry_run else old, sequence_num, given)
+    call.answer(briefing, lambda: _show(briefing, start))
+
+
+def _tell_hooks(call: Call, loser: Session, successor: Session) -> None:
+    """Let the hooks of the session that was taken over know it at once."""
+    if loser.harness_session_id:
+        from session_continuity.capture.fence_notice import mark_fenced
+
+        mark_fenced(call.settings, loser, successor.instance_id, successor.owner_epoch)
+
+
+def _start_line(
+    briefing: Briefing, harness: str | None, name: str, sequence_num: int | None, given: dict[str, Any]
+) -> str | None:
+    """What to type to start the agent with the brief: the same operation again, which only prints it."""
+    import shlex
+
+    done = briefing.continued
+    program = _START.get(harness or done.predecessor.harness or "")
+    if program is None:
+        return None
+    words = ["continuity", done.continuation, name]
+    if sequence_num is not None:
+        words += ["--at", str(sequence_num)] if done.continuation == "fork" else [str(sequence_num)]
+    for option, value in given.items():
+        words += [option, str(value)] if value is not None else []
+    folder = (done.successor or done.predecessor).cwd
+    there = f"cd {shlex.quote(folder)} && " if folder and folder != os.getcwd() else ""
+    return f'{there}{program} "$({shlex.join(words)})"'
 
 
 def _checked_budget(budget: int) -> int:
@@ -153,11 +198,13 @@ def _named(client: SessionContinuity, name: str, project: str | None, *, exactly
     return client.find_resumable(name, project=project)
 
 
-def _show(briefing: Briefing) -> None:
+def _show(briefing: Briefing, start: str | None) -> None:
     done = briefing.continued
     old, number = done.predecessor.instance_id, done.recovery.sequence_num
     if done.successor is None:
         write_note(f"dry run: {done.continuation} would go on from {old}, event {number}; nothing was changed")
     else:
         write_note(_NEXT[done.continuation].format(new=done.successor.instance_id, old=old, number=number))
+    if start is not None:
+        write_note(f"start the agent with the brief: {start}")
     write_text(briefing.brief.text)

@@ -169,6 +169,7 @@ def _sections(continued: Continued, drift: Sequence[Drift]) -> list[Section]:
         ("Open plan items", _plan(state, here, done=False)),
         ("Drift since then", _drift(drift, here)),
         ("Failing tests, validations and commands", _failing(state, here, continued.commands.failed)),
+        ("Tests and validations under way", _checks(state, here, "started", 4)),
         ("Files touched last", _files(state, here)),
         ("Commits and workspace", _commits(state, here)),
         ("Objective and epic", _objective(state, here)),
@@ -177,7 +178,7 @@ def _sections(continued: Continued, drift: Sequence[Drift]) -> list[Section]:
         ("Context and compaction", _context(state, here)),
         ("Pull requests and deployments", _shipped(state, here)),
         ("Subagents", _subagents(state, here)),
-        ("Passing tests and validations", _passing(state, here)),
+        ("Passing tests and validations", _checks(state, here, "passed", 40)),
         ("Earlier prompts", _earlier_prompts(state, here)),
         ("Finished plan items", _plan(state, here, done=True)),
         ("Last commands", _recent(continued.commands)),
@@ -255,31 +256,31 @@ def _drift(drift: Sequence[Drift], here: str) -> Iterator[Item]:
 
 
 def _failing(state: WorkState, here: str, commands: Sequence[Command]) -> Iterator[Item]:
-    checks = [
-        check
-        for kind in ("tests", "validations")
-        for check in reversed(state[kind])
-        if check["outcome"] == "failed"
-    ]
-    for age, check in enumerate(checks):
+    for age, check in enumerate(_with_outcome(state, "failed")):
         yield Item(2 + age * 3, _cite(check["cite"], here), _check_text(check), 400)
     for age, command in enumerate(commands):
         yield Item(3 + age * 20, f"c{command.id}", _command_text(command), 400)
 
 
-def _passing(state: WorkState, here: str) -> Iterator[Item]:
-    checks = [
+def _checks(state: WorkState, here: str, outcome: str, rank: int) -> Iterator[Item]:
+    for age, check in enumerate(_with_outcome(state, outcome)):
+        yield Item(rank + age, _cite(check["cite"], here), _check_text(check), 160)
+
+
+def _with_outcome(state: WorkState, outcome: str) -> list[Check]:
+    return [
         check
         for kind in ("tests", "validations")
         for check in reversed(state[kind])
-        if check["outcome"] != "failed"
+        if check["outcome"] == outcome
     ]
-    for age, check in enumerate(checks):
-        yield Item(40 + age, _cite(check["cite"], here), _check_text(check), 160)
 
 
 def _check_text(check: Check) -> str:
-    parts = [f"{check['outcome']}: {check['command']}", check["summary"], ", ".join(check["failing"])]
+    failing = ", ".join(check["failing"])
+    if failing and check["outcome"] == "started":
+        failing = f"failed before: {failing}"
+    parts = [f"{check['outcome']}: {check['command']}", check["summary"], failing]
     return " — ".join(part for part in parts if part)
 
 

@@ -11,8 +11,8 @@ from typing import Any, Literal, cast
 from uuid import UUID
 
 from session_continuity.domain.errors import Conflict, Fenced, NotFound, OperationConflict
-from session_continuity.domain.event_store import Event
-from session_continuity.domain.identity import check_instance_id, event_id, operation_id
+from session_continuity.domain.fold import FoldedEvent, fold
+from session_continuity.domain.identity import check_instance_id, operation_id
 from session_continuity.domain.operation import Contended, Operation, Rows, Statement, Steps
 from session_continuity.domain.payload import check_text, encode_object
 from session_continuity.domain.session_registry import (
@@ -34,7 +34,6 @@ from session_continuity.domain.work_state import (
     WorkState,
     canonical,
     empty_state,
-    fold,
     load_state,
     state_hash,
 )
@@ -111,23 +110,22 @@ def recover_steps(instance_id: str, until: int | None = None, as_of: datetime | 
         "recover",
         {"instance_id": instance_id, "until": until, "schema_version": SCHEMA_VERSION, "page": _PAGE},
     )
-    checkpoint = next((row for row in rows if row[0] == "checkpoint"), None)
-    if checkpoint is None:
+    if not rows:
         return (yield from replay_steps(instance_id, until))
-    state = load_state(checkpoint[5], checkpoint[6])
+    checkpoint_id, stored_hash, _, _, document = rows[0]
+    state = load_state(document, stored_hash)
     if state is None:
         replayed = yield from replay_steps(instance_id, until)
-        return replace(replayed, distrusted=(checkpoint[1],))
-    events = [Event._make(row[1:10]) for row in rows if row[0] == "event"]
-    fold(state, events)
-    folded = len(events)
+        return replace(replayed, distrusted=(checkpoint_id,))
+    folded = len(rows) - 1
+    fold(state, (FoldedEvent(instance_id, *row[2:]) for row in rows[1:]))
     if folded == _PAGE:
         folded += yield from _fold_pages(state, instance_id, state["sequence_num"], until)
     return Recovery(
         instance_id=instance_id,
         sequence_num=state["sequence_num"],
         work_state=state,
-        checkpoint_id=checkpoint[1],
+        checkpoint_id=checkpoint_id,
         events_folded=folded,
     )
 
@@ -163,21 +161,13 @@ def _fold_pages(state: WorkState, instance_id: str, after: int, until: int | Non
     folded = 0
     while True:
         rows = yield Statement(
-            "read_events",
-            {
-                "instance_id": instance_id,
-                "after": after,
-                "until": until,
-                "as_of": None,
-                "event_type": None,
-                "limit": _PAGE,
-            },
+            "read_folded", {"instance_id": instance_id, "after": after, "until": until, "limit": _PAGE}
         )
-        fold(state, map(Event._make, rows))
+        fold(state, map(FoldedEvent._make, rows))
         folded += len(rows)
         if len(rows) < _PAGE:
             return folded
-        after = rows[-1][3]
+        after = rows[-1][2]
 
 
 def _number_at(instance_id: str, until: int | None, as_of: datetime) -> Steps[int]:
@@ -257,7 +247,7 @@ def _take(
         expected = state["sequence_num"] if state["instance_id"] == instance_id else 0
         if locked and row:  # the last events may have been deleted since
             expected = session_from_row(row[0]).last_sequence_num
-        created = created_event(instance_id, expected + 1, described)
+        created = FoldedEvent(instance_id, "checkpoint_created", expected + 1, described)
         encoded = canonical(fold(state, [created]))
         try:
             rows = yield Statement(
@@ -302,22 +292,6 @@ def _taken_before(
         f"operation {parameters['event_id']} was used before for something else; take a new id",
         operation_id=str(parameters["event_id"]),
         instance_id=instance_id,
-    )
-
-
-def created_event(instance_id: str, sequence_num: int, described: dict[str, Any]) -> Event:
-    """The checkpoint_created event as the fold will see it when it is read back."""
-    unknown_time = datetime.min
-    return Event(
-        event_id(UUID(int=0), 0),
-        instance_id,
-        "checkpoint_created",
-        sequence_num,
-        described,
-        {},
-        unknown_time,
-        unknown_time,
-        None,
     )
 
 

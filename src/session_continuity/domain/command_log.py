@@ -52,7 +52,8 @@ class Command(NamedTuple):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewCommand:
     """A command to record: without `outcome` it is an intent, with it intent and outcome at once. The same
-    `tool_call_id` (or `operation`) within a session is the same command."""
+    `tool_call_id` (or `operation`) within a session is the same command: an outcome completes it, with its tags
+    and context data, and `unknown` never changes an outcome that is known."""
 
     command_type: str
     action: str
@@ -115,7 +116,7 @@ def record_commands(instance_id: str, commands: Sequence[NewCommand]) -> Operati
                     operation_id=str(column["operation_id"]),
                     instance_id=instance_id,
                 )
-            if column["outcome"] is not None and command.outcome != column["outcome"]:
+            if column["outcome"] not in (None, "unknown", command.outcome):
                 raise OperationConflict(
                     f"command {command.id} already ended in {command.outcome}, not {column['outcome']}",
                     command_id=command.id,

@@ -354,7 +354,8 @@ def read_events(
     limit: int = 1_000,
 ) -> Operation[list[Event]]:
     """A session's events in order, from after the sequence number `after` up to and with `until`, or up to the
-    time `as_of`. Page on with `after` = the last number seen. Raises NotFound when there is no such session."""
+    last one of the time `as_of` or before. Page on with `after` = the last number seen. Raises NotFound when
+    there is no such session."""
     check_instance_id(instance_id)
     parameters = {
         "instance_id": instance_id,

@@ -6,21 +6,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
 
-from session_continuity.domain.checkpoints import Recovery, created_event, recover_steps
+from session_continuity.domain.checkpoints import Recovery, recover_steps
 from session_continuity.domain.command_log import Command
 from session_continuity.domain.errors import Ambiguous, Conflict, InvalidInput, NotFound, OperationConflict
-from session_continuity.domain.event_store import Event
+from session_continuity.domain.fold import FoldedEvent, fold
 from session_continuity.domain.identity import check_instance_id, event_id, new_instance_id, operation_id
 from session_continuity.domain.operation import Operation, Statement, Steps
 from session_continuity.domain.payload import check_text, encode_object
 from session_continuity.domain.session_registry import Origin, Session, not_found, session_from_row
-from session_continuity.domain.work_state import SCHEMA_VERSION, canonical, copy_state, fold, state_hash
+from session_continuity.domain.work_state import SCHEMA_VERSION, canonical, copy_state, state_hash
 
 Continuation = Literal["resume", "rewind", "fork"]
+
+AWAITS_AGENT = "awaits_agent"
+"""In the metadata of a successor that a person made: the next session of its folder goes on with it."""
 
 BRIEF_COMMANDS = 10
 """How many commands of each kind a continuation looks at."""
@@ -215,14 +217,11 @@ def _successor_parameters(
         events.append(("checkpoint_loaded", {"checkpoint_id": str(recovery.checkpoint_id)}))
     checkpoint = event_id(first_event, len(events))
     described = {"checkpoint_id": str(checkpoint), "checkpoint_type": "automatic", "reason": continuation}
-    folded = [
-        Event(first_event, successor, kind, number, data, {}, datetime.min, datetime.min, None)
-        for number, (kind, data) in enumerate(events, 1)
-    ]
+    events.append(("checkpoint_created", described))
     # The answer keeps the predecessor's own state, to be compared with the working tree as it is now.
     state = copy_state(recovery.work_state)
-    encoded = canonical(fold(state, [*folded, created_event(successor, len(events) + 1, described)]))
-    events.append(("checkpoint_created", described))
+    folded = (FoldedEvent(successor, kind, number, data) for number, (kind, data) in enumerate(events, 1))
+    encoded = canonical(fold(state, folded))
     return {
         "predecessor_id": predecessor.instance_id,
         "successor_id": successor,

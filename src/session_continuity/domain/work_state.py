@@ -1,39 +1,18 @@
-"""The state of work: a typed, versioned fold of a session's events (design section 6).
+"""The state of work: a typed, versioned document, the fold of a session's events (design section 6).
 
 A state is a JSON document of texts, whole numbers, lists and objects: its canonical bytes are the same however it
-was reached. Every entry cites its event as `instance_id#sequence_num`. Folding never fails: what fits is taken.
+was reached. Every entry cites its event as `instance_id#sequence_num`.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable
-from typing import Any, Literal, TypedDict, cast
+from typing import Any, TypedDict, cast
 
 import orjson
 
-from session_continuity.domain.event_store import Event
-
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 3
 """Raised when the meaning of a state changes; checkpoints of another version are not folded on."""
-
-KEPT = {
-    "prompts": 5,
-    "epics": 20,
-    "tests": 20,
-    "validations": 20,
-    "commits": 20,
-    "pull_requests": 10,
-    "deployments": 10,
-    "files": 100,
-    "notes": 60,
-    "subagents": 20,
-    "features": 20,
-    "plan": 100,
-}
-"""How many entries of each kind a state holds; older ones stay in the events."""
-
-_SHORT, _LONG = 300, 2_000
 
 
 class Cited(TypedDict):
@@ -60,7 +39,7 @@ class Plan(Cited):
 
 
 class Check(Cited):
-    """The last outcome of one test or validation command."""
+    """The last outcome of one test or validation command; one that is under way keeps what failed before."""
 
     command: str
     outcome: str
@@ -175,19 +154,6 @@ def empty_state() -> WorkState:
     )
 
 
-def fold(state: WorkState, events: Iterable[Event]) -> WorkState:
-    """Fold events, in order, into the state, which is changed in place and returned."""
-    for event in events:
-        apply = _FOLDS.get(event.event_type)
-        if apply is not None:
-            # A plain INSERT may store any JSON value.
-            data = event.event_data if isinstance(event.event_data, dict) else {}  # pyright: ignore[reportUnnecessaryIsInstance]
-            apply(state, data, f"{event.instance_id}#{event.sequence_num}")
-        state["instance_id"] = event.instance_id
-        state["sequence_num"] = event.sequence_num
-    return state
-
-
 def canonical(state: WorkState) -> bytes:
     """The state's bytes: JSON with sorted keys, the same for equal states."""
     return orjson.dumps(state, option=orjson.OPT_SORT_KEYS)
@@ -213,238 +179,3 @@ def load_state(document: Any, expected_hash: bytes) -> WorkState | None:
     if state.get("schema_version") != SCHEMA_VERSION or state_hash(canonical(state)) != expected_hash:
         return None
     return state
-
-
-Data = dict[str, Any]
-
-
-def _text(data: Data, *names: str, limit: int = _SHORT) -> str:
-    """The first of the names that holds something, as text."""
-    for name in names:
-        value = data.get(name)
-        if isinstance(value, str) and value:
-            return value if len(value) <= limit else value[: limit - 1] + "…"
-        if isinstance(value, int) and not isinstance(value, bool):
-            return str(value)
-    return ""
-
-
-def _number(data: Data, name: str) -> int | None:
-    value = data.get(name)
-    if isinstance(value, bool) or not isinstance(value, int | float) or abs(value) >= 2**53:
-        return None
-    return int(value)
-
-
-def _objects(value: Any) -> list[Data]:
-    if not isinstance(value, list):
-        return []
-    return [cast("Data", item) for item in cast("list[Any]", value) if isinstance(item, dict)]
-
-
-def _keep(entries: list[Any], kind: str, entry: Any) -> None:
-    entries.append(entry)
-    del entries[: -KEPT[kind]]
-
-
-def _replace(entries: list[Any], kind: str, name: str, entry: Data) -> None:
-    """Add the entry as the newest, in place of one of the same name."""
-    entries[:] = [other for other in entries if other[name] != entry[name]]
-    _keep(entries, kind, entry)
-
-
-def _registered(state: WorkState, data: Data, cite: str) -> None:
-    _workspace(state, data, cite)
-    epic = _text(data, "current_epic")
-    if epic and state["epic"] is None:
-        state["epic"] = Epic(epic_id=epic, name="", status="started", cite=cite)
-
-
-def _workspace(state: WorkState, data: Data, cite: str) -> None:
-    before = state["workspace"]
-    cwd = _text(data, "cwd", limit=4_096) or (before["cwd"] if before else "")
-    branch = _text(data, "git_branch", "branch") or (before["branch"] if before else "")
-    head = _text(data, "git_head", "sha") or (before["head"] if before and before["branch"] == branch else "")
-    if (cwd or branch or head) and (
-        before is None or (cwd, branch, head) != (before["cwd"], before["branch"], before["head"])
-    ):
-        state["workspace"] = Workspace(cwd=cwd, branch=branch, head=head, cite=cite)
-
-
-def _prompt(state: WorkState, data: Data, cite: str) -> None:
-    text = _text(data, "text", "prompt", limit=_LONG)
-    if not text:
-        return
-    entry = Text(text=text, cite=cite)
-    state["prompt_count"] += 1
-    if state["objective"] is None:
-        state["objective"] = entry
-    _keep(state["prompts"], "prompts", entry)
-
-
-def _epic(status: str) -> Callable[[WorkState, Data, str], None]:
-    def apply(state: WorkState, data: Data, cite: str) -> None:
-        epic_id = _text(data, "epic_id", "epic", "id")
-        if not epic_id:
-            return
-        known = next((epic["name"] for epic in state["epics"] if epic["epic_id"] == epic_id), "")
-        epic = Epic(
-            epic_id=epic_id, name=_text(data, "epic_name", "name", "title") or known, status=status, cite=cite
-        )
-        current = state["epic"]
-        if status == "started" or (current is not None and current["epic_id"] == epic_id):
-            state["epic"] = epic
-        _replace(state["epics"], "epics", "epic_id", cast("Data", epic))
-
-    return apply
-
-
-def _plan(state: WorkState, data: Data, cite: str) -> None:
-    items = [
-        PlanItem(text=_text(item, "text", "content", "step"), status=_text(item, "status") or "pending")
-        for item in _objects(data.get("items"))
-    ]
-    state["plan"] = Plan(items=items[: KEPT["plan"]], cite=cite)
-
-
-def _check(kind: Literal["tests", "validations"], outcome: str) -> Callable[[WorkState, Data, str], None]:
-    def apply(state: WorkState, data: Data, cite: str) -> None:
-        failing = data.get("failing")
-        names = (
-            [n[:_SHORT] for n in cast("list[Any]", failing) if isinstance(n, str)]
-            if isinstance(failing, list)
-            else []
-        )
-        entries = cast("list[Any]", state[kind])
-        check = Check(
-            command=_text(data, "command", "test_name", "name", "suite", "validation", "tool"),
-            outcome=outcome,
-            summary=_text(data, "summary", "message", "error"),
-            failing=names[:10],
-            cite=cite,
-        )
-        _replace(entries, kind, "command", cast("Data", check))
-
-    return apply
-
-
-def _commit(state: WorkState, data: Data, cite: str) -> None:
-    commit = Commit(
-        sha=_text(data, "sha", "commit", "hash"),
-        message=_text(data, "message"),
-        branch=_text(data, "branch"),
-        cite=cite,
-    )
-    if commit["sha"] or commit["message"]:
-        _keep(state["commits"], "commits", commit)
-        _workspace(state, {"branch": commit["branch"], "sha": commit["sha"]}, cite)
-
-
-def _pull_request(status: str) -> Callable[[WorkState, Data, str], None]:
-    def apply(state: WorkState, data: Data, cite: str) -> None:
-        number, url, title = _number(data, "number"), _text(data, "url"), _text(data, "title")
-        for known in state["pull_requests"]:
-            if (number is not None and known["number"] == number) or (url and known["url"] == url):
-                number, url, title = number or known["number"], url or known["url"], title or known["title"]
-                state["pull_requests"].remove(known)
-                break
-        request = PullRequest(number=number, url=url, title=title, status=status, cite=cite)
-        _keep(state["pull_requests"], "pull_requests", request)
-
-    return apply
-
-
-def _deployment(outcome: str) -> Callable[[WorkState, Data, str], None]:
-    def apply(state: WorkState, data: Data, cite: str) -> None:
-        deployment = Deployment(target=_text(data, "target", "environment", "name"), outcome=outcome, cite=cite)
-        _replace(state["deployments"], "deployments", "target", cast("Data", deployment))
-
-    return apply
-
-
-def _files(state: WorkState, data: Data, cite: str) -> None:
-    listed = data.get("files")
-    if not isinstance(listed, list):
-        return
-    for item in cast("list[Any]", listed):
-        entry = cast("Data", item) if isinstance(item, dict) else {"path": item}
-        path = _text(entry, "path", limit=4_096)
-        if path:
-            touched = TouchedFile(path=path, change=_text(entry, "change") or "modified", cite=cite)
-            _replace(state["files"], "files", "path", cast("Data", touched))
-
-
-def _note(state: WorkState, data: Data, cite: str) -> None:
-    text = _text(data, "text", "note", limit=_LONG)
-    if text and data.get("kind") == "answer":
-        state["last_answer"] = Text(text=text, cite=cite)
-    elif text:
-        _keep(state["notes"], "notes", Note(kind=_text(data, "kind") or "note", text=text, cite=cite))
-
-
-def _subagent(state: WorkState, data: Data, cite: str) -> None:
-    subagent = Subagent(
-        task_id=_text(data, "task_id", "subagent_id") or cite,
-        description=_text(data, "description", "task", "prompt"),
-        agent_type=_text(data, "agent_type", "subagent_type"),
-        cite=cite,
-    )
-    _replace(state["subagents"], "subagents", "task_id", cast("Data", subagent))
-
-
-def _feature(state: WorkState, data: Data, cite: str) -> None:
-    text = _text(data, "text", "feature", "title", "description", limit=_LONG)
-    if text:
-        _keep(state["features"], "features", Text(text=text, cite=cite))
-
-
-def _context(state: WorkState, data: Data, cite: str) -> None:
-    percent = _number(data, "percent")
-    if percent is None:
-        percent = _number(data, "context_percent")
-    state["context"] = Context(
-        percent=percent,
-        used_tokens=_number(data, "used_tokens"),
-        window_tokens=_number(data, "window_tokens"),
-        cite=cite,
-    )
-
-
-def _compacted(state: WorkState, data: Data, cite: str) -> None:
-    before = state["compactions"]
-    state["compactions"] = Compactions(
-        count=(before["count"] if before else 0) + 1,
-        trigger=_text(data, "trigger"),
-        summary=_text(data, "summary", limit=_LONG),
-        cite=cite,
-    )
-
-
-_FOLDS: dict[str, Callable[[WorkState, Data, str], None]] = {
-    "instance_registered": _registered,
-    "instance_resumed": _workspace,
-    "instance_heartbeat": _workspace,
-    "prompt_submitted": _prompt,
-    "feature_requested": _feature,
-    "epic_planned": _epic("planned"),
-    "epic_started": _epic("started"),
-    "epic_completed": _epic("completed"),
-    "epic_failed": _epic("failed"),
-    "plan_updated": _plan,
-    "test_started": _check("tests", "started"),
-    "test_passed": _check("tests", "passed"),
-    "test_failed": _check("tests", "failed"),
-    "validation_passed": _check("validations", "passed"),
-    "validation_failed": _check("validations", "failed"),
-    "commit_created": _commit,
-    "pr_created": _pull_request("open"),
-    "pr_merged": _pull_request("merged"),
-    "deployment_started": _deployment("started"),
-    "deployment_completed": _deployment("completed"),
-    "deployment_failed": _deployment("failed"),
-    "files_changed": _files,
-    "note_recorded": _note,
-    "task_spawned": _subagent,
-    "context_window_updated": _context,
-    "context_compacted": _compacted,
-}

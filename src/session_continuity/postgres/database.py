@@ -40,7 +40,7 @@ T = TypeVar("T")
 PQGen = Any
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 0.5
-_KEPT_ROWS = 100
+_KEPT_ROWS = 200
 
 
 class Server(Protocol):

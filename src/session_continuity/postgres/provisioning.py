@@ -106,6 +106,11 @@ def connection_url(conninfo: str) -> str:
     )
 
 
+def delete_session(connection: Connection, instance_id: str) -> bool:
+    """Delete a session with all its rows; a tombstone says that it was there. False when there was none."""
+    return bool(connection.execute(statement("delete_session"), {"instance_id": instance_id}).fetchall())
+
+
 def _make_database(connection: Connection, database: str) -> list[str]:
     found = connection.execute(
         "SELECT pg_encoding_to_char(encoding) FROM pg_database WHERE datname = %s", (database,)

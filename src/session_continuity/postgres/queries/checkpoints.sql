@@ -31,24 +31,32 @@ RETURNING checkpoint_id, instance_id, checkpoint_type, sequence_num, context_win
 -- name: recover
 -- The latest checkpoint that can be folded on, then the first page of the events after it.
 WITH base AS MATERIALIZED (
-    SELECT checkpoint_id, sequence_num, work_state, state_hash, timestamp, created_at, owner_epoch
+    SELECT checkpoint_id, sequence_num, work_state, state_hash
     FROM checkpoints
     WHERE instance_id = %(instance_id)s AND state_hash IS NOT NULL AND schema_version = %(schema_version)s
         AND sequence_num <= coalesce(%(until)s::bigint, 9223372036854775807)
     ORDER BY sequence_num DESC
     LIMIT 1
 )
-SELECT 'checkpoint' AS kind, checkpoint_id, NULL, NULL, sequence_num, work_state, state_hash, timestamp, created_at,
-    owner_epoch
+SELECT checkpoint_id, state_hash, NULL AS event_type, sequence_num, work_state
 FROM base
 UNION ALL
-(SELECT 'event', e.event_id, e.instance_id, e.event_type, e.sequence_num, e.event_data, NULL, e.timestamp,
-    e.created_at, e.owner_epoch
+(SELECT NULL, NULL, e.event_type, e.sequence_num, e.event_data
 FROM event_store e
 WHERE e.instance_id = %(instance_id)s AND e.sequence_num > (SELECT base.sequence_num FROM base)
     AND e.sequence_num <= coalesce(%(until)s::bigint, 9223372036854775807)
 ORDER BY e.sequence_num
 LIMIT %(page)s);
+
+-- name: read_folded
+-- Of a session's events in order just what the work state is made of.
+SELECT instance_id, event_type, sequence_num, event_data
+FROM event_store
+WHERE instance_id = %(instance_id)s
+    AND sequence_num > %(after)s
+    AND sequence_num <= coalesce(%(until)s::bigint, 9223372036854775807)
+ORDER BY sequence_num
+LIMIT %(limit)s;
 
 -- name: number_at
 -- The last event of a session up to a time.

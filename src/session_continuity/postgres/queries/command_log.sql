@@ -28,6 +28,10 @@ ORDER BY g.part
 ON CONFLICT (operation_id) DO UPDATE SET
     result = CASE WHEN c.outcome IS NULL OR c.outcome = 'unknown' THEN coalesce(EXCLUDED.result, c.result) ELSE c.result END,
     success = CASE WHEN c.outcome IS NULL OR c.outcome = 'unknown' THEN coalesce(EXCLUDED.success, c.success) ELSE c.success END,
+    tags = CASE WHEN (c.outcome IS NULL OR c.outcome = 'unknown') AND NOT EXCLUDED.tags <@ c.tags
+        THEN ARRAY(SELECT DISTINCT unnest(c.tags || EXCLUDED.tags) ORDER BY 1) ELSE c.tags END,
+    context_data = CASE WHEN c.outcome IS NULL OR c.outcome = 'unknown' THEN c.context_data || EXCLUDED.context_data
+        ELSE c.context_data END,
     error_message = coalesce(c.error_message, EXCLUDED.error_message),
     execution_time_ms = coalesce(c.execution_time_ms, EXCLUDED.execution_time_ms),
     late = c.late OR (EXCLUDED.late AND EXCLUDED.outcome IS NOT NULL AND (c.outcome IS NULL OR c.outcome = 'unknown')),

@@ -87,7 +87,10 @@ FROM event_store
 WHERE instance_id = %(instance_id)s
     AND sequence_num > %(after)s
     AND sequence_num <= coalesce(%(until)s::bigint, 9223372036854775807)
-    AND (%(as_of)s::timestamptz IS NULL OR timestamp <= %(as_of)s)
+    AND (%(as_of)s::timestamptz IS NULL OR sequence_num <= (
+        SELECT max(e.sequence_num) FROM event_store e
+        WHERE e.instance_id = %(instance_id)s AND e.timestamp <= %(as_of)s
+    ))
     AND (%(event_type)s::text IS NULL OR event_type = %(event_type)s)
 ORDER BY sequence_num
 LIMIT %(limit)s;

@@ -4,3 +4,7 @@ SELECT FROM pg_database d
 CROSS JOIN LATERAL aclexplode(d.datacl) AS g
 JOIN pg_roles r ON r.oid = g.grantee
 WHERE d.datname = %(database)s AND r.rolname = %(role)s AND g.privilege_type = 'CONNECT';
+
+-- name: delete_session
+-- Everything of one session, by whoever may delete; a tombstone stays.
+DELETE FROM supervisor_sessions WHERE instance_id = %(instance_id)s RETURNING instance_id;

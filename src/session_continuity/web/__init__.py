@@ -1,0 +1,1 @@
+"""The HTTP server: one application, its access rules and its routes."""

@@ -1,0 +1,153 @@
+"""Who may ask: the rules that every request passes before its route.
+
+A web page can reach a loopback server by a name of its own that it lets point there, and its GET then bears no
+Origin (reliability research, W1). So the Host header is checked on every route, and Origin wherever there is one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import structlog
+from starlette.datastructures import Headers
+from starlette.requests import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from session_continuity.domain.errors import InvalidInput
+from session_continuity.web.refusals import RefusedRequest
+from session_continuity.web.tokens import Token, TokenFile
+
+BODY_LIMIT = 16 * 2**20
+BODY_SECONDS = 30.0
+"""For a whole request body to arrive."""
+
+OPEN_PATHS = frozenset({"/healthz"})
+"""What answers without a token."""
+
+_log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+_AUTHORITY = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9][a-z0-9.-]*)(?::([0-9]{1,5}))?")
+_LOOPBACK_NAMES = ("127.0.0.1", "localhost", "[::1]")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Access:
+    """port: where the server listens; by a loopback name it is asked under that port only. hosts: further names
+    under which it may be asked, `name` (any port) or `name:port`. tokens: whom it answers."""
+
+    port: int
+    hosts: frozenset[str]
+    tokens: TokenFile
+
+    def admits(self, authority: str) -> bool:
+        """Whether the server may be asked under that Host."""
+        found = _AUTHORITY.fullmatch(authority.lower())
+        if found is None:
+            return False
+        name, port = found[1], found[2]
+        if name in _LOOPBACK_NAMES and int(port or 80) == self.port:
+            return True
+        return name in self.hosts or f"{name}:{port}" in self.hosts
+
+
+def checked_hosts(hosts: Iterable[str]) -> frozenset[str]:
+    """Names for `Access.hosts`. Raises ValueError naming one that is none."""
+    found = frozenset(host.lower() for host in hosts)
+    for host in sorted(found):
+        if not _AUTHORITY.fullmatch(host):
+            raise ValueError(f"{host!r} is not a host name; write name or name:port")
+    return found
+
+
+class AccessRules:
+    """Middleware: Host, Origin, token and the limits of the body. The route finds the token in `request.state`."""
+
+    def __init__(self, app: ASGIApp, access: Access) -> None:
+        self._app, self._access = app, access
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on, or refuse it."""
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
+            return
+        began = False
+
+        async def watched(message: Message) -> None:
+            nonlocal began
+            began = True
+            await send(message)
+
+        try:
+            self._check(scope, Headers(scope=scope))
+            await self._app(scope, _bounded(receive), watched)
+        except RefusedRequest as refusal:
+            if began:
+                raise
+            await refusal.response()(scope, receive, send)
+
+    def _check(self, scope: Scope, headers: Headers) -> None:
+        hosts = headers.getlist("host")
+        if len(hosts) != 1 or not self._access.admits(hosts[0]):
+            raise RefusedRequest(
+                421, "host_not_allowed", "this server does not answer under that Host; allow it with --allow-host"
+            )
+        for origin in headers.getlist("origin"):
+            scheme, _, authority = origin.partition("://")
+            if scheme not in ("http", "https") or not self._access.admits(authority):
+                raise RefusedRequest(403, "origin_not_allowed", "pages of that origin may not ask this server")
+        if scope["path"] not in OPEN_PATHS:
+            scope.setdefault("state", {})["token"] = self._token(headers)
+        length = headers.get("content-length")
+        if length is not None and int(length) > BODY_LIMIT:
+            raise _too_large()
+
+    def _token(self, headers: Headers) -> Token:
+        scheme, _, text = headers.get("authorization", "").partition(" ")
+        try:
+            token = self._access.tokens.find(text.strip()) if scheme.lower() == "bearer" else None
+        except InvalidInput as error:
+            _log.error("tokens_unreadable", reason=error.message)
+            raise RefusedRequest(503, "tokens_unreadable", "the log of the server says why") from None
+        if token is None:
+            raise RefusedRequest(
+                401,
+                "no_valid_token",
+                "send `Authorization: Bearer TOKEN`; `continuity serve --make-token` makes one",
+                www_authenticate="Bearer",
+            )
+        return token
+
+
+def require_scope(request: Request, scope: str) -> None:
+    """Refuse the request unless its token has that scope."""
+    if scope not in request.state.token.scopes:
+        raise RefusedRequest(403, "scope_missing", f"the token has no scope {scope}")
+
+
+def _bounded(receive: Receive) -> Receive:
+    """Reads a body up to its limits of size and time; what comes after the body has none."""
+    taken, whole = 0, False
+    until = asyncio.get_running_loop().time() + BODY_SECONDS
+
+    async def bounded() -> Message:
+        nonlocal taken, whole
+        if whole:
+            return await receive()
+        try:
+            async with asyncio.timeout_at(until):
+                message = await receive()
+        except TimeoutError:
+            raise RefusedRequest(408, "body_too_slow", f"the body took longer than {BODY_SECONDS:.0f} s") from None
+        taken += len(message.get("body", b""))
+        if taken > BODY_LIMIT:
+            raise _too_large()
+        whole = not message.get("more_body", False)
+        return message
+
+    return bounded
+
+
+def _too_large() -> RefusedRequest:
+    return RefusedRequest(413, "body_too_large", f"a body has at most {BODY_LIMIT:,} bytes")
