@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from tests.capture.hooking import assert_silent, command, drafts, needs_strace, run_hook, small_disk
+from tests.capture.hooking import assert_silent, command, drafts, needs_strace, run_hook, small_disk, start_nothing
 
 from session_continuity import InvalidInput
 from session_continuity.capture import hook_command as module
@@ -28,7 +28,7 @@ SHELLS = [shell for shell in ("dash", "bash", "zsh", "busybox") if shutil.which(
 
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
-    return tmp_path / "home of a user's"
+    return start_nothing(tmp_path / "home of a user's")
 
 
 @pytest.fixture
@@ -130,7 +130,7 @@ def test_without_the_guard_a_missing_script_would_block_a_tool(tmp_path: Path) -
 def test_a_spool_that_can_not_be_written_disturbs_nobody(home: Path, obstacle: str) -> None:
     words, environment = command(home), None
     if obstacle == "file":
-        home.write_text("not a folder")
+        (home / "spool").write_text("not a folder")
     elif obstacle == "no path":
         environment = {"PATH": "/nowhere"}
     else:
@@ -160,11 +160,10 @@ def test_a_payload_over_the_limit_is_counted_and_fills_no_disk(home: Path, spool
 
 
 def test_on_a_full_disk_the_agent_goes_on_and_the_loss_is_counted(home: Path) -> None:
-    home.mkdir()
     with small_disk(home / "disk", "256k") as disk:
         spool = Spool(disk / "spool")
         (disk / "ballast").write_bytes(b"x" * 180_000)
-        words = command(disk)
+        words = command(start_nothing(disk))
         assert_silent(run_hook(words, b"y" * 4_000))
         for count in (1, 2):
             assert_silent(run_hook(words, b"z" * 100_000))
@@ -177,7 +176,6 @@ def test_on_a_full_disk_the_agent_goes_on_and_the_loss_is_counted(home: Path) ->
 
 
 def test_without_an_inode_left_the_agent_goes_on(home: Path) -> None:
-    home.mkdir()
     with small_disk(home / "disk", "1m,nr_inodes=12") as disk:
         spool = Spool(disk / "spool")
         for _ in range(20):
