@@ -1,7 +1,6 @@
 """A process that drains a spool into a database until nothing waits.
 
-`python drainer.py SPOOL DSN once|doubling`: prints a line when it is connected, and at its end
-the number stored.
+`python drainer.py SPOOL DSN once|doubling`: prints a line when it is connected, and how many it stored at the end.
 """
 
 from __future__ import annotations

@@ -39,6 +39,13 @@ def command(home: Path, event: str = "PreToolUse", harness: str = "claude-code")
     return hook_command(load_settings(home=home), harness, event)
 
 
+def start_nothing(home: Path) -> Path:
+    """Settings under which a hook that answers starts neither a resident process nor a database."""
+    home.mkdir(parents=True, exist_ok=True)
+    (home / "settings.toml").write_text('dsn = "host=/nowhere"\nserve_on_demand = false\nhook_seconds = 4\n')
+    return home
+
+
 def run_hook(
     words: Sequence[str], payload: bytes, *, environment: dict[str, str] | None = None
 ) -> subprocess.CompletedProcess[bytes]:

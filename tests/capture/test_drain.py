@@ -266,7 +266,7 @@ def kill_drains(
         assert drainer.stdout is not None
         assert drainer.stdout.readline() == "begin\n"
         waiting = spool.status().waiting
-        time.sleep(dice.random() * 0.06)
+        time.sleep(dice.random() * 0.04)
         drainer.kill()
         output, _ = drainer.communicate()
         done += not output  # it had not come to its end

@@ -85,15 +85,12 @@ def parts(monkeypatch: pytest.MonkeyPatch) -> Parts:
     return parts
 
 
-ALONE = "serve_on_demand = false\n"
-
-
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A data folder whose hooks have four seconds; the environment names a database that is not ours."""
     home = tmp_path / "home"
     home.mkdir()
-    (home / "settings.toml").write_text('dsn = "host=/nowhere"\nhook_seconds = 4\n' + ALONE)
+    (home / "settings.toml").write_text('dsn = "host=/nowhere"\nhook_seconds = 4\n')
     monkeypatch.setenv("CONTINUITY_DSN", "host=/of/the/repository")
     return home
 
@@ -101,7 +98,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def connected(home: Path, database: str) -> Path:
     """The same with the test's database."""
-    (home / "settings.toml").write_text(f'dsn = "{database}"\nhook_seconds = 4\n' + ALONE)
+    (home / "settings.toml").write_text(f'dsn = "{database}"\nserve_on_demand = false\nhook_seconds = 30\n')
     return home
 
 
@@ -202,7 +199,7 @@ def test_the_environment_does_not_say_where_data_goes(home: Path, parts: Parts, 
 def test_when_its_time_is_used_up_the_hook_ends_and_the_record_waits(
     connected: Path, parts: Parts, call: Call
 ) -> None:
-    (connected / "settings.toml").write_text(f'dsn = "host=/nowhere"\nhook_seconds = 0.5\n{ALONE}')
+    (connected / "settings.toml").write_text('dsn = "host=/nowhere"\nhook_seconds = 0.5\n')
     parts.store = lambda _: time.sleep(60)  # pyright: ignore[reportAttributeAccessIssue]
     began = time.monotonic()
     assert call(connected, "SessionStart", numbered("s", 1)) == ""
@@ -299,6 +296,30 @@ def test_as_a_process_it_keeps_the_record_before_it_reads_its_settings(home: Pat
     (record,) = Spool(home / "spool").pending()
     assert record.client_pid == os.getpid()
     assert "InvalidInput" in log_of(home)
+
+
+def test_a_session_start_is_stored_with_what_waited_before_its_process_ends(
+    client: SessionContinuity, connected: Path, tmp_path: Path
+) -> None:
+    """All parts are the real ones."""
+    told = {"session_id": "5e55104e-0000-4000-8000-000000000001", "cwd": str(tmp_path), "transcript_path": None}
+    for event, more in (
+        ("SessionStart", {"source": "startup"}),
+        ("UserPromptSubmit", {"prompt": "Bring the tests to pass"}),
+        ("PreToolUse", {"tool_name": "Bash", "tool_use_id": "t1", "tool_input": {"command": "make test"}}),
+        ("PreCompact", {"trigger": "auto", "custom_instructions": ""}),
+    ):
+        payload = json.dumps({**told, "hook_event_name": event, **more}).encode()
+        assert_silent(run_hook(command(connected, event), payload))
+    assert log_of(connected) == ""
+    (session,) = client.find_sessions()
+    assert (session.harness, session.pid) == ("claude-code", os.getpid())
+    (running,) = client.search_commands(instance_id=session.instance_id)
+    assert (running.tool_call_id, running.outcome) == ("t1", None)
+    assert client.recover_state(session.instance_id).work_state["prompts"][-1]["text"] == "Bring the tests to pass"
+    assert client.latest_checkpoint(session.instance_id).metadata["reason"]
+    spool = Spool(connected / "spool").status()
+    assert (spool.waiting, spool.quarantined, spool.lost) == (0, 0, 0)
 
 
 def test_a_spool_that_is_not_private_is_not_used_by_the_slow_road(home: Path) -> None:

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from tests.capture.hooking import assert_silent, command, drafts, needs_strace, run_hook, small_disk
+from tests.capture.hooking import assert_silent, command, drafts, needs_strace, run_hook, small_disk, start_nothing
 
 from session_continuity import InvalidInput
 from session_continuity.capture import hook_command as module
@@ -23,16 +23,12 @@ from session_continuity.capture.spool import RECORD_LIMIT, Spool
 from session_continuity.settings import load_settings
 
 PAYLOAD = json.dumps({"session_id": "s", "tool_input": {"command": "echo «x»\n" * 500}}).encode()
-ALONE = "serve_on_demand = false\n"
 SHELLS = [shell for shell in ("dash", "bash", "zsh", "busybox") if shutil.which(shell)]
 
 
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
-    home = tmp_path / "home of a user's"
-    home.mkdir()
-    (home / "settings.toml").write_text(ALONE)
-    return home
+    return start_nothing(tmp_path / "home of a user's")
 
 
 @pytest.fixture
@@ -165,10 +161,9 @@ def test_a_payload_over_the_limit_is_counted_and_fills_no_disk(home: Path, spool
 
 def test_on_a_full_disk_the_agent_goes_on_and_the_loss_is_counted(home: Path) -> None:
     with small_disk(home / "disk", "256k") as disk:
-        (disk / "settings.toml").write_text(ALONE)
         spool = Spool(disk / "spool")
         (disk / "ballast").write_bytes(b"x" * 180_000)
-        words = command(disk)
+        words = command(start_nothing(disk))
         assert_silent(run_hook(words, b"y" * 4_000))
         for count in (1, 2):
             assert_silent(run_hook(words, b"z" * 100_000))
@@ -181,8 +176,7 @@ def test_on_a_full_disk_the_agent_goes_on_and_the_loss_is_counted(home: Path) ->
 
 
 def test_without_an_inode_left_the_agent_goes_on(home: Path) -> None:
-    with small_disk(home / "disk", "1m,nr_inodes=13") as disk:
-        (disk / "settings.toml").write_text(ALONE)
+    with small_disk(home / "disk", "1m,nr_inodes=12") as disk:
         spool = Spool(disk / "spool")
         for _ in range(20):
             assert_silent(run_hook(command(disk), PAYLOAD))

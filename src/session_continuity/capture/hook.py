@@ -17,10 +17,9 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
-from importlib import import_module
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from session_continuity.capture.hook_command import ANSWERED, SESSION_STARTS
 from session_continuity.capture.spool import FOLDER, RECORD_LIMIT, Spool, SpoolRecord
@@ -132,9 +131,10 @@ def _answer(home: Path, spool: Spool, record: SpoolRecord, log: HookLog) -> str 
 
 
 def _answer_fenced(settings: Settings, record: SpoolRecord) -> str | None:
+    from session_continuity.capture.fence_notice import find_fence_notice
     from session_continuity.capture.hook_answers import context_answer, refusal_answer
 
-    notice = _part("fence_notice").find_fence_notice(settings, record)
+    notice = find_fence_notice(settings, record)
     if notice is None:
         return None
     refused = refusal_answer(record.harness, record.event, notice.text) if notice.block else None
@@ -143,26 +143,31 @@ def _answer_fenced(settings: Settings, record: SpoolRecord) -> str | None:
 
 def _answer_when_stored(settings: Settings, spool: Spool, record: SpoolRecord, log: HookLog) -> str | None:
     from session_continuity.capture.hook_answers import context_answer
+    from session_continuity.capture.serving import ensure_serving
+    from session_continuity.capture.start_briefing import answer_session_start
     from session_continuity.client import SessionContinuity
 
+    if not record.name:
+        return None
     until = time.monotonic() + settings.hook_seconds
     try:
-        _part("serving").ensure_serving(settings)
+        ensure_serving(settings)
     except Exception as error:
         log.write(error)  # the drain below does without
     limited = replace(settings, deadline_seconds=min(settings.deadline_seconds, settings.hook_seconds))
     with SessionContinuity(limited) as client:
-        if not record.name or not _stored(client, spool, record.name, until) or record.event not in SESSION_STARTS:
+        if not _stored(client, spool, record.name, until) or record.event not in SESSION_STARTS:
             return None
-        text = _part("start_briefing").answer_session_start(client, record)
+        text = answer_session_start(client, record)
     return None if text is None else context_answer(record.harness, record.event, text)
 
 
 def _stored(client: SessionContinuity, spool: Spool, name: str, until: float) -> bool:
     """Drain, or wait for the one who does, until this record is stored. Raises Unavailable when it can't be."""
     from session_continuity.capture.drain import drain
+    from session_continuity.capture.live import live_store
 
-    store = _part("live").live_store(client)
+    store = live_store(client)
     while spool.holds(name):
         report = drain(spool, store, seconds=until - time.monotonic())
         if report.stopped is not None:
@@ -170,11 +175,6 @@ def _stored(client: SessionContinuity, spool: Spool, name: str, until: float) ->
         if report.locked_out:
             time.sleep(0.02)
     return not spool.is_quarantined(name)
-
-
-def _part(name: str) -> Any:
-    """A module of this package, loaded when it is needed."""
-    return import_module(f"session_continuity.capture.{name}")
 
 
 def _out_of_time(_signal: int, _frame: FrameType | None) -> None:
