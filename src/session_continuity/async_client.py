@@ -11,6 +11,7 @@ from session_continuity.domain import (
     checkpoints,
     command_log,
     event_store,
+    forgetting,
     session_registry,
     threads,
     timeline,
@@ -161,3 +162,6 @@ class AsyncSessionContinuity:
     resume_session = _awaiting(threads.resume_session)
     rewind_session = _awaiting(threads.rewind_session)
     fork_session = _awaiting(threads.fork_session)
+
+    preview_forgetting = _awaiting(forgetting.preview_forgetting)
+    forget_session = _awaiting(forgetting.forget_session)

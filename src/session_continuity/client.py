@@ -10,6 +10,7 @@ from session_continuity.domain import (
     checkpoints,
     command_log,
     event_store,
+    forgetting,
     session_registry,
     threads,
     timeline,
@@ -89,3 +90,6 @@ class SessionContinuity:
     resume_session = _blocking(threads.resume_session)
     rewind_session = _blocking(threads.rewind_session)
     fork_session = _blocking(threads.fork_session)
+
+    preview_forgetting = _blocking(forgetting.preview_forgetting)
+    forget_session = _blocking(forgetting.forget_session)

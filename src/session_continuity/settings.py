@@ -6,19 +6,53 @@ from __future__ import annotations
 import os
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, cast
 
 from session_continuity.domain.errors import InvalidInput
 
 FILE_NAME = "settings.toml"
+MOST_PATTERNS, LONGEST_PATTERN = 100, 200
+"""Of the patterns of one project."""
 
 
 def default_home() -> Path:
     """The data folder of everything local: $XDG_DATA_HOME/session-continuity."""
     base = os.environ.get("XDG_DATA_HOME")
     return (Path(base) if base else Path.home() / ".local" / "share") / "session-continuity"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProjectSettings:
+    """What is captured in a folder and below: nothing, or all but what the patterns match (paths, tool names)."""
+
+    capture: bool = True
+    ignore: tuple[str, ...] = ()
+
+
+def project_settings(table: Any, source: str) -> ProjectSettings:
+    """Checks a table with `capture` and `ignore`. Raises InvalidInput, which names the source."""
+    if not isinstance(table, dict):
+        raise InvalidInput(f"{source} must be a table with capture or ignore", code="settings")
+    values = cast("dict[str, Any]", table)
+    if unknown := values.keys() - {"capture", "ignore"}:
+        raise InvalidInput(
+            f"{source} may set capture and ignore, not {', '.join(sorted(unknown))}", code="settings"
+        )
+    capture, ignore = values.get("capture", True), values.get("ignore", [])
+    if not isinstance(capture, bool):
+        raise InvalidInput(f"capture in {source} must be true or false", code="settings")
+    patterns: list[Any] = cast("list[Any]", ignore) if isinstance(ignore, list) else [None]
+    if len(patterns) > MOST_PATTERNS or not all(
+        isinstance(one, str) and 0 < len(one) <= LONGEST_PATTERN for one in patterns
+    ):
+        raise InvalidInput(
+            f"ignore in {source} must be a list of at most {MOST_PATTERNS} patterns of 1 to {LONGEST_PATTERN}"
+            " characters",
+            code="settings",
+        )
+    return ProjectSettings(capture=capture, ignore=tuple(patterns))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +70,8 @@ class Settings:
     fence_tools: whether a session that was taken over is told so, or its tools are blocked, too (tell, block).
     spool_bytes: with more in the spool, hooks keep nothing and count it. hook_seconds: how long the hooks of
     session start and compaction may hold the agent up.
+    stored_text_characters: a longer captured text is stored as its head, tail, size and hash. projects: what is
+    captured in some folders.
     """
 
     home: Path
@@ -54,6 +90,8 @@ class Settings:
     fence_tools: str = "block"
     spool_bytes: int = 2**30
     hook_seconds: float = 10.0
+    stored_text_characters: int = 20_000
+    projects: Mapping[str, ProjectSettings] = field(default_factory=dict[str, "ProjectSettings"])
     sources: Mapping[str, str]
 
 
@@ -75,6 +113,7 @@ _RANGES = {
     "serve_port": (0, 65_535),
     "spool_bytes": (2**20, 2**50),
     "hook_seconds": (0.5, 600),
+    "stored_text_characters": (1_000, 90_000),
 }
 _CHOICES = {"session_start_brief": ("off", "notice", "brief"), "fence_tools": ("tell", "block")}
 _NAMES = tuple(field.name for field in fields(Settings) if field.name != "sources")
@@ -129,6 +168,13 @@ def _checked(name: str, value: Any, source: str) -> Any:
         return value
     if name == "serve_hosts" and isinstance(value, list):
         value = tuple(cast("list[Any]", value))
+    if name == "projects":
+        if not isinstance(value, dict):
+            raise InvalidInput(
+                f'projects from {source} must be tables like [projects."/srv/shop"]', code="settings"
+            )
+        tables = cast("dict[str, Any]", value).items()
+        return {folder: project_settings(table, f'[projects."{folder}"] of {source}') for folder, table in tables}
     wanted = _TYPES.get(name, int)
     if not isinstance(value, wanted) or (isinstance(value, bool) and wanted is not bool):
         raise InvalidInput(f"{name} from {source} can't be {value!r}", code="settings")

@@ -52,7 +52,7 @@ MAIN: list[tuple[dict[str, Any], list[dict[str, Any]]]] = [
             tool("bash", "c1", "completed", {"command": "npm test"}, output="1 failed", title="npm test",
                  metadata={"output": "1 failed", "exit": 1, "truncated": False}),
             tool("write", "c2", "completed", {"filePath": "/home/ana/shop/tax.js", "content": ""},
-                 output="Wrote file successfully.", metadata={"exists": False, "filepath": "/home/ana/shop/tax.js"}),
+                 output="Wrote file.", metadata={"exists": False, "filepath": "/home/ana/shop/tax.js"}),
             tool("todowrite", "c3", "completed", TODOS, output="[]", metadata={"todos": []}),
             tool("task", "c4", "completed", TASK, output="Two callers.", metadata={"sessionId": "ses_2"}),
             tool("read", "c5", "error", {"filePath": "/gone"}, error="File not found: /gone"),

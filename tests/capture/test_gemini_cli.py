@@ -56,7 +56,7 @@ def test_a_message_that_is_written_again_tells_only_what_is_new() -> None:
     assert [fact.text for fact in of_type(facts.PromptSubmitted, found)] == [
         "Fix the basket total", "Also the tax", "Round it up",
     ]  # fmt: skip
-    assert [fact.text for fact in of_type(facts.AssistantSaid, found)][:2] == ["I look.", "It is done."]
+    assert [fact.text for fact in of_type(facts.AssistantSaid, found)] == ["I look.", "It is done."]
     calls = [fact.tool_call_id for fact in of_type(facts.ToolCalled, found)]
     assert calls == ["run_1", "todo_1", "edit_1", "sub_1", "bad_1", "no_1"]
     assert [fact.percent for fact in of_type(facts.ContextMeasured, found)] == [10, 20]
@@ -142,8 +142,9 @@ def test_real_recordings_have_the_tool_calls_that_were_counted_in_them() -> None
         assert len(of_type(facts.ToolCalled, found)) == counted
 
 
-NAMES = """id type timestamp content text sessionId projectHash startTime kind directories messages tokens input model
-toolCalls name args result status functionResponse response output error $set $rewindTo agentId resultDisplay"""
+NAMES = """id type timestamp content text sessionId projectHash startTime kind directories messages tokens input
+model toolCalls name args result status functionResponse response output error $set $rewindTo
+agentId resultDisplay"""
 KINDS = """user gemini info warning error main subagent success cancelled executing run_shell_command write_todos
 invoke_agent <session_context> <state_snapshot>"""
 scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=20)
@@ -163,7 +164,7 @@ def test_any_bytes_are_read_without_an_error(lines: list[bytes]) -> None:
     assert list(read_transcript(lines)) == list(read_transcript(lines))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(found=st.lists(records, max_size=6))
 def test_any_json_records_are_read_without_an_error(found: list[dict[str, object]]) -> None:
     lines = [json.dumps(record).encode() for record in found]

@@ -171,6 +171,11 @@ def test_codexs_other_tools_tell_how_they_ended() -> None:
     ("text", "outcome", "result"),
     [
         ("Output: ok\nProcess Group PGID: 1", "success", {"output": "ok", "exit_code": 0}),
+        (
+            "Output: said Exit Code: 9\nProcess Group PGID: 1",
+            "success",
+            {"output": "said Exit Code: 9", "exit_code": 0},
+        ),
         ("Output: (empty)\nExit Code: 3\nProcess Group PGID: 1", "failure", {"output": "", "exit_code": 3}),
         (
             "Output: Exit Code: 9\nok\nProcess Group PGID: 1",
@@ -454,3 +459,22 @@ def test_what_the_user_typed_for_an_mcp_server_is_not_kept() -> None:
     found = told("claude-code", "ElicitationResult")
     assert one(facts.Notified, found).message == "tickets: accept"
     assert "password" not in repr(found)
+
+
+@pytest.mark.parametrize(
+    ("tool", "action"),
+    [
+        ("replace", "edit"),
+        ("write_file", "write"),
+        ("read_file", "read"),
+        ("multiedit", "edit"),
+        ("task", "spawn_subagent"),
+        ("invoke_agent", "spawn_subagent"),
+        ("webfetch", "fetch"),
+        ("google_web_search", "web_search"),
+        ("todowrite", "todo_write"),
+        ("write_todos", "todo_write"),
+    ],
+)
+def test_the_tools_of_gemini_cli_and_opencode_have_the_names_of_what_they_do(tool: str, action: str) -> None:
+    assert one(facts.ToolCalled, told("gemini-cli", "BeforeTool", tool_name=tool, tool_input={})).action == action

@@ -112,7 +112,7 @@ def shaped(draw: st.DrawFn) -> tuple[str, str, dict[str, Any]]:
     return harness, event, payload if isinstance(payload, dict) else {"payload": payload}
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(shaped())
 def test_a_payload_of_any_values_gives_facts_and_never_an_error(sample: tuple[str, str, dict[str, Any]]) -> None:
     harness, event, payload = sample

@@ -5,14 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from tests.capture.opencode_database import make
 
 from .conftest import Continuity
 
 FIXTURES = Path(__file__).parents[1] / "capture" / "fixtures"
 CLAUDE, CODEX = FIXTURES / "claude_2_1.jsonl", FIXTURES / "codex_0_169.jsonl"
+GEMINI, GEMINI_OBJECT = FIXTURES / "gemini_0_61.jsonl", FIXTURES / "gemini_one_object.json"
 
 
-@pytest.mark.parametrize(("harness", "file"), [("claude-code", CLAUDE), ("codex", CODEX)])
+@pytest.mark.parametrize(
+    ("harness", "file"),
+    [("claude-code", CLAUDE), ("codex", CODEX), ("gemini-cli", GEMINI), ("gemini-cli", GEMINI_OBJECT)],
+)
 def test_a_transcript_is_imported_once(continuity: Continuity, harness: str, file: Path) -> None:
     first = continuity("import", harness, str(file), "--project", "shop", "--json").document
     assert (first[0]["file"], first[0]["project"]) == (str(file), "shop")
@@ -20,6 +25,30 @@ def test_a_transcript_is_imported_once(continuity: Continuity, harness: str, fil
     again = continuity("import", harness, str(file), "--json").document
     assert (again[0]["instance_id"], again[0]["events_added"]) == (first[0]["instance_id"], 0)
     assert continuity("resume", first[0]["instance_id"], "--dry-run").code == 0
+
+
+def test_every_session_in_opencodes_database_is_imported_once(continuity: Continuity, tmp_path: Path) -> None:
+    database = make(tmp_path / "opencode.db")
+    first = continuity("import", "opencode", str(database), "--json").document
+    assert [(entry["harness_session_id"], entry["project"]) for entry in first] == [
+        ("ses_1", "shop"), ("ses_2", "shop"),
+    ]  # fmt: skip
+    assert (first[0]["commands"], first[0]["in_flight"], first[0]["problems"]) == (7, 1, {})
+    child = continuity("sessions", "show", first[1]["instance_id"], "--json").document
+    assert (child["parent_instance_id"], child["relation"]) == (first[0]["instance_id"], "spawned")
+    files = continuity("events", "list", first[0]["instance_id"], "--type", "files_changed", "--json").document
+    assert [file for event in files for file in event["event_data"]["files"]] == [
+        {"path": "tax.js", "change": "created"}
+    ]
+    again = continuity("import", "opencode", str(database), "--json").document
+    assert [entry["events_added"] for entry in again] == [0, 0]
+
+
+def test_a_file_that_is_no_database_is_named(continuity: Continuity, tmp_path: Path) -> None:
+    database = make(tmp_path / "opencode.db")
+    answer = continuity("import", "opencode", str(CLAUDE), str(database), "--json")
+    assert answer.code == 2
+    assert [entry.get("error") for entry in answer.document] == ["transcript_unreadable", None, None]
 
 
 def test_an_import_can_stop_where_the_agent_died(continuity: Continuity) -> None:

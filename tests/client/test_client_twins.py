@@ -13,12 +13,13 @@ from session_continuity.domain import (
     checkpoints,
     command_log,
     event_store,
+    forgetting,
     session_registry,
     threads,
     timeline,
 )
 
-MODULES = (session_registry, command_log, event_store, checkpoints, timeline, threads)
+MODULES = (session_registry, command_log, event_store, checkpoints, timeline, threads, forgetting)
 LIFE = {"run", "close"}
 ONLY_AWAITED = {"append_prepared", "subscribe", "lead"}
 

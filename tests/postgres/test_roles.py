@@ -64,6 +64,7 @@ ELSEWHERE = {
     "rename a session's project": "UPDATE supervisor_sessions SET project = 'other'",
     "change an epoch": "UPDATE supervisor_sessions SET owner_epoch = 9",
     "set the sequence back": "SELECT setval('command_log_id_seq', 1)",
+    "forget a session": f"SELECT forget_session('{SESSION}')",
     "run a program": "COPY supervisor_sessions TO PROGRAM 'cat > /dev/null'",
     "read a server file": "SELECT pg_read_file('/etc/hostname')",
     "write a server file": "COPY supervisor_sessions TO '/dev/null'",
@@ -81,7 +82,7 @@ ELSEWHERE = {
 ALLOWED_ELSEWHERE = {
     "supervisor": {
         "move a heartbeat", "finish a command", "hold a session", "rename a session's project", "change an epoch",
-        "become the reports role",
+        "become the reports role", "forget a session",
     },
     "continuity_writer": {"move a heartbeat", "finish a command"},
     "stranger": set[str](),

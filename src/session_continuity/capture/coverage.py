@@ -15,10 +15,10 @@ from typing import Any
 import orjson
 
 from session_continuity.capture import facts
-from session_continuity.capture.clipping import clipped
 from session_continuity.capture.incarnations import CAPTURED, instance_at, instances_of, is_captured
 from session_continuity.capture.readers import READERS
 from session_continuity.capture.recorder import TRANSCRIPT
+from session_continuity.capture.size_policy import clipped
 from session_continuity.capture.transcripts import open_lines
 from session_continuity.client import SessionContinuity
 from session_continuity.domain.command_log import Command
@@ -61,6 +61,7 @@ class Told:
     `filled`, what only the recording has told does not count."""
 
     def __init__(self, client: SessionContinuity, instance_id: str, *, filled: bool = True) -> None:
+        self._longest = client.settings.stored_text_characters
         self._left: dict[str, Counter[str]] = {kind: Counter() for kind in KINDS}
         self._alike: dict[str, list[str]] = {}
         for command in _commands(client, instance_id):
@@ -77,11 +78,11 @@ class Told:
 
     def take(self, fact: facts.Fact) -> bool:
         """Match one fact; False when nothing like it is left."""
-        kind, name = _identity(fact)
+        kind, name = _identity(fact, self._longest)
         if kind is None:
             return False
         if isinstance(fact, facts.ToolCalled) and name not in self._left[kind]:
-            alike = self._alike.get(_signature(fact.tool, clipped(fact.parameters)), [])
+            alike = self._alike.get(_signature(fact.tool, clipped(fact.parameters, self._longest)), [])
             name = alike.pop() if alike else name
         if self._left[kind][name] <= 0:
             return False
@@ -116,7 +117,7 @@ def compare_coverage(
         if isinstance(fact, facts.Problem):
             problems += 1
             continue
-        kind, _ = _identity(fact)
+        kind, _ = _identity(fact, client.settings.stored_text_characters)
         if kind is None:
             continue
         missing += not stored.take(fact)
@@ -147,12 +148,12 @@ def _facts_of(client: SessionContinuity, session: Session, path: Path) -> Iterat
         raise InvalidInput(f"{path} can't be read: {error.strerror}", code="transcript_unreadable") from None
 
 
-def _identity(fact: facts.Fact) -> tuple[str | None, str]:
+def _identity(fact: facts.Fact, longest: int) -> tuple[str | None, str]:
     match fact:
         case facts.ToolCalled():
             return "commands", storable_text(fact.tool_call_id)
         case facts.PromptSubmitted():
-            return "prompts", _words(clipped(fact.text))
+            return "prompts", _words(clipped(fact.text, longest))
         case facts.ContextCompacted():
             return "compactions", _words(None)
         case _:

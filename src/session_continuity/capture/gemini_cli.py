@@ -23,6 +23,9 @@ HARNESS = "gemini-cli"
 _WINDOW, _GEMMA_WINDOW = 1_048_576, 256_000
 _WORKSPACE = "- **Workspace Directories:**"
 _SNAPSHOT = ("<state_snapshot>", "</state_snapshot>")
+_ACKNOWLEDGED = "Got it. Thanks for the additional context!"
+"""What the client itself writes as the model's answer to a summary."""
+
 _NOTICES = ("info", "warning", "error")
 
 
@@ -146,7 +149,7 @@ class _Reader(TranscriptReader):
         if model := text(message.get("model")):
             yield from self.change({"model": model})
         words = text(parts_text(message.get("content")))
-        if words and self.seen.first_time(f"said {key}"):
+        if words and words != _ACKNOWLEDGED and self.seen.first_time(f"said {key}"):
             yield facts.AssistantSaid(key=f"{key}:said", at=self.at, text=words)
         used = whole(fields(message.get("tokens")).get("input"))
         if used and self.seen.first_time(f"tokens {key}"):

@@ -22,7 +22,7 @@ from session_continuity.client import SessionContinuity
 from session_continuity.domain.errors import Conflict
 from session_continuity.domain.identity import derived_instance_id
 from session_continuity.domain.payload import storable, storable_text
-from session_continuity.domain.session_registry import Origin, Session
+from session_continuity.domain.session_registry import Origin, Session, forgotten
 from session_continuity.domain.threads import AWAITS_AGENT, Continued
 from session_continuity.workspace import observe_head
 
@@ -79,6 +79,9 @@ class Incarnations:
 
     def _find(self, record: SpoolRecord, told: facts.HookFacts, session_id: str) -> Incarnation:
         instances = instances_of(self._client, record.harness, session_id)
+        for each in instances:
+            if "forgotten" in each.metadata:
+                raise forgotten(each.instance_id)
         current = instance_at(instances, record.captured_at, record.name)
         if current is not None and began_with(current) == record.name:
             return Incarnation(current, begun=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from session_continuity.capture.incarnations import (
     process_of,
 )
 from session_continuity.capture.live_session import LiveSession, Recording, open_session
+from session_continuity.capture.project_privacy import ProjectPrivacy
 from session_continuity.capture.spool import SpoolRecord
 from session_continuity.capture.statusline import drop_status_session, keep_status_session
 from session_continuity.capture.tail import FILLED, Filling, Tail
@@ -58,12 +60,14 @@ class LiveCapture:
         adapters: Mapping[str, HookAdapter] = ADAPTERS,
     ) -> None:
         self._client, self._redact, self._adapters = client, redact, adapters
+        self._privacy = ProjectPrivacy(client.settings)
         self._recordings: dict[str, Recording] = {}
 
     def store(self, records: Sequence[SpoolRecord]) -> list[Rejected | None]:
         """Store a batch in its order; says for each record why it can't be stored, or None. Of a session that was
-        taken over the commands are kept as late, what holds events is rejected as `fenced`. Raises Unavailable and
-        Refused when nothing can be stored at this time."""
+        taken over the commands are kept as late, what holds events is rejected as `fenced`; of one that was
+        forgotten, and where the project keeps it private, nothing is kept. Raises Unavailable and Refused when
+        nothing can be stored at this time."""
         try:
             _Batch(self._client, self._read, self._recording_of).store(records)
         except (Unavailable, Refused):
@@ -71,6 +75,8 @@ class LiveCapture:
             raise
         except SessionContinuityError as error:
             self._recordings.clear()
+            if len(records) == 1 and error.stable_code == "session_forgotten":
+                return [None]  # not even in quarantine
             if len(records) == 1:
                 return [Rejected(code=error.stable_code, reason=error.message)]
             return [verdict for record in records for verdict in self.store([record])]
@@ -121,6 +127,8 @@ class LiveCapture:
         redacted = self._redact(payload)
         call = HookCall(key=record.name, at=record.captured_at, pid=record.client_pid, host=record.host)
         told = adapter.read_hook(record.event, redacted if isinstance(redacted, dict) else {}, call)
+        if self._privacy.is_off(told.cwd):
+            return replace(told, facts=())
         if told.facts and not told.harness_session_id:
             raise InvalidInput("the payload names no session", code="session_unnamed")
         return told
@@ -166,6 +174,8 @@ class _Batch:
             for live in self._sessions.values():
                 self._flush(live)
         except Fenced as fenced:
+            if fenced.stable_code == "session_forgotten":
+                raise
             loser = self._client.get_session(str(fenced.details["instance_id"]))
             if ended:
                 clear_fence(self._client.settings, loser.harness_session_id)

@@ -15,8 +15,9 @@ from typing import Any
 
 from session_continuity.capture import facts
 from session_continuity.capture.actions import action_of
-from session_continuity.capture.clipping import clipped
 from session_continuity.capture.derivation import FinishedCommand, Rules, derive
+from session_continuity.capture.project_privacy import ProjectPrivacy
+from session_continuity.capture.size_policy import clipped, clipped_text
 from session_continuity.capture.transcripts import remember
 from session_continuity.client import SessionContinuity
 from session_continuity.domain.command_log import Command, NewCommand
@@ -68,10 +69,14 @@ class Recorder:
     now: dict[str, str] = field(default_factory=dict[str, str])
     _events: dict[str, NewEvent] = field(default_factory=dict[str, NewEvent])
     _commands: dict[str, NewCommand] = field(default_factory=dict[str, NewCommand])
+    _privacy: ProjectPrivacy = field(init=False)
+    _longest: int = field(init=False)
     _handlers: dict[type, Callable[[Any], None]] = field(init=False)
 
     def __post_init__(self) -> None:
         self.cwd = self.cwd or self.session.cwd
+        self._privacy = ProjectPrivacy(self.client.settings)
+        self._longest = self.client.settings.stored_text_characters
         self._handlers = {
             facts.SessionStarted: lambda _: None,  # whoever made the recorder has registered the session
             facts.SessionChanged: self._change,
@@ -99,7 +104,11 @@ class Recorder:
         return self.session.last_sequence_num
 
     def record(self, fact: facts.Fact) -> None:
-        """Take one fact; it is stored with its batch. Raises what the client raises."""
+        """Take one fact; it is stored with its batch, unless the project keeps it private. Raises what the client
+        raises."""
+        if not self._privacy.allows(self.cwd, fact):
+            self.seen["ignored"] += 1
+            return
         self.last_at = fact.at or self.last_at
         self._handlers[type(fact)](fact)
         if len(self._events) + len(self._commands) >= _BATCH:
@@ -280,7 +289,7 @@ class Recorder:
             subagent=None,
         )
         command = self._command(call, None)
-        reason = fact.reason and shorten(storable_text(fact.reason), 20_000)
+        reason = fact.reason and clipped_text(storable_text(fact.reason), self._longest)
         self._commands[call_id] = replace(
             command, outcome="cancelled", error_message=reason or None, tags=[*command.tags, DENIED]
         )
@@ -317,10 +326,10 @@ class Recorder:
             command_type="tool",
             action=shorten(storable_text(call.action), 2_000) or call.tool,
             tool_name=shorten(storable_text(call.tool), 500) or None,
-            parameters=clipped(call.parameters),
+            parameters=clipped(call.parameters, self._longest),
             outcome=end.outcome if end else None,
-            result=clipped(end.result) if end and end.result is not None else None,
-            error_message=shorten(storable_text(end.error), 20_000) if end and end.error else None,
+            result=clipped(end.result, self._longest) if end and end.result is not None else None,
+            error_message=clipped_text(storable_text(end.error), self._longest) if end and end.error else None,
             execution_time_ms=end.duration_ms if end else None,
             tags=tags,
             context_data=context,
@@ -336,7 +345,9 @@ class Recorder:
             name,
             NewEvent(
                 event_type=event_type,
-                event_data=clipped({name: value for name, value in data.items() if value is not None}),
+                event_data=clipped(
+                    {name: value for name, value in data.items() if value is not None}, self._longest
+                ),
                 metadata={"source": TRANSCRIPT} if self.from_transcript else {},
                 timestamp=fact.at,
                 operation=name,

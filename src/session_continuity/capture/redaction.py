@@ -97,7 +97,7 @@ class Redactor:
         names = self._forms.names
         for at, leaf in enumerate(values):
             rule = names.rule_of(leaf.name) if leaf.name else None
-            if rule is None and leaf.name == "value" and isinstance(leaf.holder, dict):
+            if rule is None and leaf.place == "value":
                 beside = cast("Record", leaf.holder)
                 called = next((beside[name] for name in ("name", "key", "variable") if name in beside), None)
                 rule = names.rule_of(called) if isinstance(called, str) else None

@@ -18,6 +18,7 @@ from session_continuity.capture.secret_names import SecretNames, is_code, is_mix
 from session_continuity.capture.secret_shapes import (
     PRIVATE_KEY,
     Encoded,
+    Searched,
     Span,
     encoded_runs,
     find_jwts,
@@ -43,17 +44,17 @@ _SEGMENT = re.compile(r"[^\n;|&]+")
 _NAME_REST = re.compile(r"[A-Za-z0-9_.-]*+")
 _NAME_CHARACTERS = frozenset(string.ascii_letters + string.digits + "_.-")
 _SEPARATOR = re.compile(
-    r"""\\{0,3}["'`]?\]?\s{0,8}(?:=>|:=|=(?!=)|:(?![:/]))\s{0,8}"""
-    r"""|\\{0,3}["']\s{0,4},?\s{0,4}\\{0,3}["']?value\\{0,3}["']?\s{0,4}[=:]\s{0,4}"""
+    r"""\\{0,3}["'`]?\]?[ \t]{0,8}(?:=>|:=|=(?!=)|:(?![:/]))[ \t]{0,8}"""
+    r"""|\\{0,3}["']\s{0,4},?\s{0,9}\\{0,3}["']?value\\{0,3}["']?[ \t]{0,4}[=:][ \t]{0,4}"""
     r"""|>(?=[^<>\s]+</)"""
 )
 _OPTION_SEPARATOR = re.compile(r"[ \t]{1,4}(?!-)")
 _SENTENCE_SEPARATOR = re.compile(r"[ \t]is[ \t:]{1,3}")
-_QUOTE = re.compile(r"""(?:\b[bBrRuUfF]{1,2})?(\\{0,3}["'`])""")
+_QUOTE = re.compile(r"""(?P<prefix>\b[bBrRuUfF]{1,2})?(?P<mark>\\{0,3}["'`])""")
 # A placeholder is one piece of a value.
 _BARE_VALUE = re.compile(r"""(?:\[secret:[a-z0-9-]{1,40}:[0-9a-f]{6}\]|[^\s"'`,;&|<>(){}\[\]\\#])*+""")
 _VARIABLE_VALUE = re.compile(r"""[^\s"'`]*+""")
-_COOKIE = re.compile(r"""[^\n"']*+""")
+_COOKIE = re.compile(r"""[\w.%-]+=[^\n"']*+""")
 _AUTHORIZATION = re.compile(
     r"""bearer[ \t]{1,4}(?P<bearer>[a-z0-9._~+/=-]{12,}+)"""
     r"""|authorization\\{0,3}["']?\s{0,4}[:=]\s{0,4}\\{0,3}["']?(?:(?!bearer)[a-z0-9-]{2,20}[ \t]{1,4})?"""
@@ -66,7 +67,7 @@ class Detector(NamedTuple):
     `across` may be split over texts."""
 
     hints: tuple[str, ...]
-    find: Callable[[str, str], Iterator[Span]]
+    find: Callable[[Searched], Iterator[Span]]
     across: bool = False
 
 
@@ -114,12 +115,12 @@ class SecretForms:
     def find_across(self, texts: Sequence[str]) -> Iterator[tuple[int, Span]]:
         """Secrets that begin in one text and end in a later one, as one span in each text they stand in."""
         joined = "".join(texts) if len(texts) > 1 else ""
-        lowered = _lower(joined)
+        searched = Searched(joined, _lower(joined), frozenset(itertools.accumulate(map(len, texts))))
         starts = list(itertools.accumulate(map(len, texts), initial=0))
         for one in self._detectors:
-            if not one.across or not any(hint in lowered for hint in one.hints):
+            if not one.across or not any(hint in searched.lowered for hint in one.hints):
                 continue
-            for span in one.find(joined, lowered):
+            for span in one.find(searched):
                 end = self._true_end(span, joined, starts)
                 secret = joined[span.start : end]
                 first, last = bisect_right(starts, span.start) - 1, bisect_right(starts, end - 1) - 1
@@ -157,15 +158,15 @@ class SecretForms:
                     if span:
                         yield at, span
 
-    def _find_named(self, text: str, lowered: str) -> Iterator[Span]:
-        at = 0
-        for start, end in sorted(places(self.names.roots, lowered)):
+    def _find_named(self, searched: Searched) -> Iterator[Span]:
+        text, at = searched.text, 0
+        for start, end in sorted(places(self.names.roots, searched.lowered)):
             if start < at:
                 continue
             start, at = _name_around(text, at, start, end)  # noqa: PLW2901
             name = text[start:at].strip(".-")
             rule = self.names.rule_of(name)
-            separator = rule and _separator(text, start, at)
+            separator = rule and _separator(text, start, at, rule)
             if rule and separator:
                 at = separator.end()
                 value = self._value(text, separator, rule, name)
@@ -174,12 +175,14 @@ class SecretForms:
                     at = value.end
 
     def _value(self, text: str, separator: re.Match[str], rule: NameRule, name: str) -> Span | None:
-        is_variable = name.isupper() and separator[0].strip() == "="
+        is_variable = name.isupper() and separator[0] == "="
         start = separator.end()
         quote = _QUOTE.match(text, start)
         if quote:
             start = quote.end()
-            end = _closing(text, quote[1], start)
+            end = _closing(text, quote["mark"], start)
+            if "{" in text[start:end] and "f" in (quote["prefix"] or "").lower():
+                return None  # a template
         else:
             form = _BARE_VALUE
             if rule.type == "cookie":
@@ -204,8 +207,10 @@ class SecretForms:
             return False
         if is_variable:
             return True
-        if rule.type == "cookie" or rule.mixed:
-            return is_mixed(value) and (not is_spaced or rule.type == "cookie")
+        if rule.type == "cookie":
+            return is_mixed(value) and _COOKIE.match(value) is not None
+        if rule.mixed and not is_mixed(value):
+            return False
         if is_spaced:
             return False
         if is_quoted:
@@ -214,7 +219,8 @@ class SecretForms:
             return rule.type == "password" and len(value) > _LEAST_VALUE
         return not is_code(value) and _NO_WORD.search(value) is not None
 
-    def _find_options(self, text: str, lowered: str) -> Iterator[Span]:  # noqa: ARG002
+    def _find_options(self, searched: Searched) -> Iterator[Span]:
+        text = searched.text
         options = [one for one in self._options if any(program in text for program in one[0].programs)]
         for segment in _SEGMENT.finditer(text) if options else ():
             for rule, option in options:
@@ -246,21 +252,21 @@ def _found(detectors: Sequence[Detector], text: str) -> list[Span]:
     takes no longer than another."""
     if not detectors or not text:
         return []
-    lowered = _lower(text)
+    searched = Searched(text, _lower(text))
     found: list[Span] = []
     for one in detectors:
-        for span in one.find(text, lowered):
+        for span in one.find(searched):
             found.append(span)
             if len(found) >= _MANY and span.end < len(found) * _MANY_WITHIN:
                 return [Span(0, len(text), "many")]
     return found
 
 
-def _find_authorizations(names: SecretNames) -> Callable[[str, str], Iterator[Span]]:
-    def find(text: str, lowered: str) -> Iterator[Span]:
-        for match in _AUTHORIZATION.finditer(lowered):
+def _find_authorizations(names: SecretNames) -> Callable[[Searched], Iterator[Span]]:
+    def find(searched: Searched) -> Iterator[Span]:
+        for match in _AUTHORIZATION.finditer(searched.lowered):
             start, end = match.span("other" if match["bearer"] is None else "bearer")
-            value = text[start:end]
+            value = searched.text[start:end]
             is_sure = is_mixed(value) or len(value) >= _LONG_WORD
             if is_sure and not names.is_harmless(value) and not is_code(value):
                 yield Span(start, end, "authorization")
@@ -296,12 +302,14 @@ def _name_around(text: str, floor: int, start: int, end: int) -> tuple[int, int]
     return start, rest.end() if rest else end
 
 
-def _separator(text: str, start: int, end: int) -> re.Match[str] | None:
+def _separator(text: str, start: int, end: int, rule: NameRule) -> re.Match[str] | None:
     """What stands between a name and its value, if one follows."""
     found = _SEPARATOR.match(text, end)
     if found is None and text[start : start + 1] == "-":
         return _OPTION_SEPARATOR.match(text, end)
-    return found or _SENTENCE_SEPARATOR.match(text, end)
+    if found is None and rule.type == "password":
+        return _SENTENCE_SEPARATOR.match(text, end)
+    return found
 
 
 def _closing(text: str, quote: str, start: int) -> int:

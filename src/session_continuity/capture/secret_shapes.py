@@ -26,6 +26,8 @@ _BASE64 = re.compile(
     r"|[A-Za-z0-9+/_-]{16,}+={0,2}"
 )
 _READABLE = re.compile(r"[^\W_]")
+_URL_TOKEN = re.compile(r"[A-Za-z0-9_.~%-]{16,}+")
+_WORD = re.compile(r"\w")
 _NO_PASSWORD = re.compile(r"[xX*.•\W_]*+")
 _JWT = re.compile(r"eyJ[A-Za-z0-9_-]*+(?:\.[A-Za-z0-9_-]*+){0,4}")
 _KEY_BEGIN = re.compile(r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----")
@@ -39,6 +41,14 @@ class Span(NamedTuple):
     end: int
     type: str
     secret: str | None = None
+
+
+class Searched(NamedTuple):
+    """A text, the same in lower case, and where the texts border that it is joined of: a word ends there."""
+
+    text: str
+    lowered: str
+    borders: frozenset[int] = frozenset()
 
 
 class Encoded(NamedTuple):
@@ -66,46 +76,50 @@ def _decoded(run: str) -> str | None:
     return said if _READABLE.search(said) else None
 
 
-def token_finder(rule: TokenRule, prefix: str) -> Callable[[str, str], Iterator[Span]]:
+def token_finder(rule: TokenRule, prefix: str) -> Callable[[Searched], Iterator[Span]]:
     some = f"[{rule.characters}]"
     # The literal comes first, so that it is looked for and not matched at every place.
-    rest = f"{some}{{{rule.least}}}(?!{some})" if rule.exact else f"{some}{{{rule.least},}}+"
-    pattern = re.compile(re.escape(prefix) + rest)
+    pattern = re.compile(f"{re.escape(prefix)}{some}{{{rule.least}{'' if rule.exact else ','}}}+")
+    more = re.compile(some)
 
-    def find(text: str, lowered: str) -> Iterator[Span]:  # noqa: ARG001
+    def find(searched: Searched) -> Iterator[Span]:
+        text, _, borders = searched
         for match in pattern.finditer(text):
-            start = match.start()
-            if rule.alone and start and (text[start - 1].isalnum() or text[start - 1] == "_"):
+            start, end = match.span()
+            if rule.alone and start not in borders and _WORD.match(text, max(0, start - 1), start):
+                continue
+            if rule.exact and end not in borders and more.match(text, end):
                 continue
             if not rule.mixed or is_mixed(match[0][len(prefix) :]):
-                yield Span(start, match.end(), rule.type)
+                yield Span(start, end, rule.type)
 
     return find
 
 
-def find_jwts(text: str, lowered: str) -> Iterator[Span]:  # noqa: ARG001
-    for match in _JWT.finditer(text):  # what only begins like one is consumed, too
+def find_jwts(searched: Searched) -> Iterator[Span]:
+    for match in _JWT.finditer(searched.text):  # what only begins like one is consumed, too
         parts = match[0].split(".")
         if len(parts) >= 3 and parts[1].startswith("eyJ") and len(parts[0]) >= 10 and len(parts[1]) >= 10:
             yield Span(match.start(), match.end(), "jwt")
 
 
-def find_private_keys(text: str, lowered: str) -> Iterator[Span]:  # noqa: ARG001
-    at = 0
+def find_private_keys(searched: Searched) -> Iterator[Span]:
+    text, at = searched.text, 0
     while begin := _KEY_BEGIN.search(text, at):
         end = _KEY_END.search(text, begin.end())
         at = end.end() if end else len(text)  # a key that was cut off reaches to the end
         yield Span(begin.start(), at, PRIVATE_KEY)
 
 
-def find_urls(text: str, lowered: str) -> Iterator[Span]:  # noqa: ARG001
+def find_urls(searched: Searched) -> Iterator[Span]:
+    text = searched.text
     for match in _URL.finditer(text):
         start, end = match.span("password")
         named = text[start - 1] == ":" and start - match.start() > 3
         value = match["password"]
         if value.startswith(("$", "<", "{")) or _NO_PASSWORD.fullmatch(value):
             continue
-        if named or (len(value) >= 16 and is_mixed(value)):
+        if named or (_URL_TOKEN.fullmatch(value) and is_mixed(value)):
             yield Span(start, end, "url-password")
 
 

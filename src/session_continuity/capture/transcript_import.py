@@ -13,8 +13,10 @@ from typing import Any
 from session_continuity.capture import facts, opencode
 from session_continuity.capture.derivation import Rules, load_rules
 from session_continuity.capture.incarnations import instances_of, is_captured
+from session_continuity.capture.project_privacy import ProjectPrivacy, capture_is_off
 from session_continuity.capture.readers import READERS
 from session_continuity.capture.recorder import Recorder
+from session_continuity.capture.redaction import Redactor
 from session_continuity.capture.transcript_fill import TranscriptFill
 from session_continuity.capture.transcripts import Harness, Line, open_lines
 from session_continuity.client import SessionContinuity
@@ -30,7 +32,8 @@ _SHOWN_PROBLEMS = 10
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImportReport:
     """What an import did. `records` are lines read; `commands` and `events` what they hold; `events_added` what
-    was not stored before. `problems` counts lines that gave nothing, by kind; `first_problems` shows some."""
+    was not stored before. `ignored` are facts that the project keeps private, `redacted` the secrets taken
+    out, by type. `problems` counts lines that gave nothing, by kind; `first_problems` shows some."""
 
     instance_id: str
     project: str
@@ -43,6 +46,8 @@ class ImportReport:
     events_added: int
     checkpoints: int
     in_flight: int
+    ignored: int
+    redacted: dict[str, int]
     problems: dict[str, int]
     first_problems: list[str]
     seconds: float
@@ -66,12 +71,14 @@ def import_transcript(
     """Import a recording as a session of its own; importing it again adds what is missing, and so does importing
     the recording of a session that was captured live. `until` stops after so many records, as if the agent had
     died there; `session_id` names one of those in OpenCode's database. `progress` is told bytes read and in all,
-    `redact` sees each record first. Memory stays bounded whatever the file's size. Raises InvalidInput when the
-    file can't be read or holds no session; Fenced when the session was taken over and the file has grown since."""
+    `redact` takes the secrets out of each record (default: by the client's settings). Memory stays bounded
+    whatever the file's size. Raises InvalidInput when the file can't be read or holds no session, the session was
+    forgotten, or capture is off in its folder; Fenced when it was taken over and the file has grown since."""
     started = time.monotonic()
     reading = _Reading(Path(path), session_id, until, progress)
     reader = READERS[harness]()
-    reader.redact = redact
+    redactor = Redactor(client.settings)
+    reader.redact = redact or redactor.redact
     problems: Counter[str] = Counter()
     shown: list[str] = []
     importing: _Import | _Fill | None = None
@@ -107,6 +114,8 @@ def import_transcript(
         events_added=added,
         checkpoints=seen["checkpoint"],
         in_flight=importing.in_flight,
+        ignored=seen["ignored"],
+        redacted=dict(redactor.counts),
         problems=dict(problems),
         first_problems=shown,
         seconds=round(time.monotonic() - started, 3),
@@ -166,6 +175,14 @@ def _begun(
     client: SessionContinuity, fact: facts.SessionStarted, project: str | None, fallback_id: str, rules: Rules
 ) -> _Import | _Fill:
     instances = instances_of(client, fact.harness, storable_text(fact.harness_session_id or fallback_id))
+    if any("forgotten" in session.metadata for session in instances):
+        raise InvalidInput(
+            f"session {fact.harness_session_id or fallback_id} was forgotten; its recording is not imported again",
+            code="session_forgotten",
+        )
+    privacy = ProjectPrivacy(client.settings)
+    if privacy.is_off(fact.cwd):
+        raise capture_is_off(privacy, fact.cwd)
     if any(is_captured(session) for session in instances):
         return _Fill(client, instances, rules)
     session = register_imported(client, fact, project=project, fallback_id=fallback_id)

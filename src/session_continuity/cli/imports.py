@@ -112,11 +112,9 @@ def _import(
     """One recording after the other; what can't be imported does not keep the rest from it."""
     import gc
 
-    from session_continuity.capture.redaction import Redactor
     from session_continuity.domain.errors import SessionContinuityError, Unavailable
 
     gc.enable()
-    options["redact"] = Redactor(call.settings).redact
     answers: list[dict[str, Any]] = []
     codes: list[int] = []
 

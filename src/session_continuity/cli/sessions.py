@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -23,9 +24,10 @@ from session_continuity.cli.arguments import (
     pass_call,
     project_option,
 )
-from session_continuity.cli.output import ago, write_fields, write_note, write_table
+from session_continuity.cli.output import ago, write_fields, write_note, write_table, write_text
 
 if TYPE_CHECKING:
+    from session_continuity.domain.forgetting import Forgotten
     from session_continuity.domain.session_registry import Relation, Session
 
 RELATION = click.Choice(["spawned", "resumed_from", "forked_from", "handed_off_to", "imported_from"])
@@ -33,7 +35,7 @@ RELATION = click.Choice(["spawned", "resumed_from", "forked_from", "handed_off_t
 
 @click.group(cls=Group)
 def sessions() -> None:
-    """Register sessions, keep them alive, list and close them."""
+    """Register sessions, keep them alive, list, close and forget them."""
 
 
 @sessions.command(
@@ -167,6 +169,47 @@ def close_session(call: Call, instance_id: str, reason: str, operation: str | No
     """End a session in good order; closing it twice changes nothing."""
     session = call.client.close_session(instance_id, reason=reason, operation=operation)
     call.answer(session, lambda: write_note(f"{session.instance_id} is {session.status}"))
+
+
+@sessions.command(
+    "forget",
+    examples=(
+        "continuity sessions forget consilio-PS-abc123",
+        "continuity sessions forget consilio-PS-abc123 --yes",
+    ),
+)
+@instance_argument
+@click.option("--thread", "whole_thread", is_flag=True, help="All instances of its thread.")
+@click.option("--yes", is_flag=True, help="Do it.")
+@pass_call
+def forget_session(call: Call, instance_id: str, whole_thread: bool, yes: bool) -> None:
+    """Erase a session's content for good and leave a tombstone; shows the plan and does nothing without --yes."""
+    act = call.client.forget_session if yes else call.client.preview_forgetting
+    forgotten = act(instance_id, whole_thread=whole_thread)
+    call.answer(
+        {"done": yes, **asdict(forgotten)}, lambda: _show_forgotten(forgotten, done=yes, whole_thread=whole_thread)
+    )
+
+
+def _show_forgotten(forgotten: Forgotten, *, done: bool, whole_thread: bool) -> None:
+    verb = "erased" if done else "would erase"
+    write_text(
+        f"{verb} {forgotten.events} events, {forgotten.commands} commands, {forgotten.checkpoints} checkpoints of"
+        f" {', '.join(forgotten.instance_ids)}, and what the registry says of epic, place and metadata"
+    )
+    if forgotten.still_holding:
+        others = ", ".join(forgotten.still_holding)
+        write_text(
+            f"their work state goes on in {others}, which {'hold' if done else 'will hold'} parts of their text"
+        )
+        if not whole_thread:
+            write_note("with --thread the later instances of the same thread are erased, too")
+    write_note(
+        "not touched: backups, archives, the agent's own recordings and, until PostgreSQL writes over them, the"
+        " files of the database"
+    )
+    if not done:
+        write_note("nothing was changed; do it with --yes")
 
 
 def show(session: Session) -> None:

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import TYPE_CHECKING, cast
 
 import click
 
 from session_continuity.cli.arguments import Call, Group, pass_call
 from session_continuity.cli.output import write_table
+
+if TYPE_CHECKING:
+    from session_continuity.settings import ProjectSettings
 
 _IN_URL = re.compile(r"^(\w+://[^/?#@:]*):[^/?#]*@")
 _IN_WORDS = re.compile(r"((?:ssl)?password\s*=\s*)('(?:[^'\\]|\\.)*'?|[^\s&]+)", re.IGNORECASE)
@@ -41,4 +47,7 @@ def without_password(dsn: str) -> str:
 def _shown(value: object) -> object:
     if value is None or isinstance(value, bool | int | float):
         return value
+    if isinstance(value, Mapping):
+        projects = cast("Mapping[str, ProjectSettings]", value)
+        return {folder: asdict(rules) for folder, rules in projects.items()}
     return without_password(str(value))

@@ -18,7 +18,7 @@ from session_continuity.domain.session_registry import (
     check_limit,
     check_place,
     check_time,
-    require_session,
+    refuse_forgotten,
 )
 
 Outcome = Literal["success", "failure", "unknown", "cancelled"]
@@ -103,7 +103,7 @@ def record_commands(instance_id: str, commands: Sequence[NewCommand]) -> Operati
             parameters = {f"{name}s": [column[name] for column in batch] for name in batch[0]}
             rows = yield Statement("record_commands", {"instance_id": instance_id} | parameters)
             if not rows:
-                yield from require_session(instance_id)
+                yield from refuse_forgotten(instance_id)
             recorded.update({row[13]: Command._make(row) for row in rows})
         for column in columns:
             command = recorded.get(column["operation_id"])

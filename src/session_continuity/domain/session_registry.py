@@ -317,6 +317,8 @@ def explain_refusal(instance_id: str) -> Steps[Rows]:
     if not rows:
         raise not_found(instance_id)
     session = session_from_row(rows[0])
+    if session.superseded_by == instance_id:
+        raise forgotten(instance_id)
     if session.superseded_by is not None:
         successor = yield Statement("get_session", {"instance_id": session.superseded_by})
         epoch = session_from_row(successor[0]).owner_epoch if successor else None
@@ -336,6 +338,23 @@ def require_session(instance_id: str) -> Steps[None]:
     rows = yield Statement("get_session", {"instance_id": instance_id})
     if not rows:
         raise not_found(instance_id)
+
+
+def refuse_forgotten(instance_id: str) -> Steps[None]:
+    """Raises NotFound when there is no such session, Fenced when it was forgotten."""
+    rows = yield Statement("get_session", {"instance_id": instance_id})
+    if not rows:
+        raise not_found(instance_id)
+    if session_from_row(rows[0]).superseded_by == instance_id:
+        raise forgotten(instance_id)
+
+
+def forgotten(instance_id: str) -> Fenced:
+    return Fenced(
+        f"session {instance_id} was forgotten; nothing is written to it any more",
+        code="session_forgotten",
+        instance_id=instance_id,
+    )
 
 
 def not_found(instance_id: str) -> NotFound:

@@ -16,7 +16,13 @@ from session_continuity.domain.fold import FoldedEvent, fold
 from session_continuity.domain.identity import check_instance_id, event_id, new_instance_id, operation_id
 from session_continuity.domain.operation import Operation, Statement, Steps
 from session_continuity.domain.payload import check_text, encode_object
-from session_continuity.domain.session_registry import Origin, Session, not_found, session_from_row
+from session_continuity.domain.session_registry import (
+    Origin,
+    Session,
+    forgotten,
+    not_found,
+    session_from_row,
+)
 from session_continuity.domain.work_state import SCHEMA_VERSION, canonical, copy_state, state_hash
 
 Continuation = Literal["resume", "rewind", "fork"]
@@ -169,6 +175,8 @@ def _owner(rows: list[tuple[Any, ...]], instance_id: str, continuation: Continua
     if not rows:
         raise not_found(instance_id)
     session = session_from_row(rows[0])
+    if session.superseded_by == instance_id:
+        raise forgotten(instance_id)
     if session.superseded_by is not None and continuation != "fork":
         raise Conflict(
             f"{instance_id} was taken over by {session.superseded_by} already; {continuation} that one, or fork",

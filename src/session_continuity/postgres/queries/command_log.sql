@@ -4,7 +4,8 @@ tags, context_data, created_at, operation_id, tool_call_id,
 coalesce(outcome, CASE success WHEN true THEN 'success' WHEN false THEN 'failure' END) AS outcome, started_at, late
 
 -- name: record_commands
--- Intents, or intents with their outcomes; an outcome completes a recorded intent and never changes another.
+-- Intents, or intents with their outcomes; an outcome completes a recorded intent and never changes another. A
+-- forgotten session, which is fenced by itself, takes none.
 INSERT INTO command_log AS c (
     instance_id, command_type, action, tool_name, parameters, result, success, error_message, execution_time_ms,
     tags, context_data, created_at, started_at, operation_id, tool_call_id, outcome, owner_epoch, late
@@ -23,7 +24,7 @@ FROM supervisor_sessions s, unnest(
     operation_id, command_type, action, tool_name, parameters, outcome, result, error_message,
     execution_time_ms, tags, context_data, tool_call_id, started_at, part
 )
-WHERE s.instance_id = %(instance_id)s
+WHERE s.instance_id = %(instance_id)s AND s.superseded_by IS DISTINCT FROM s.instance_id
 ORDER BY g.part
 ON CONFLICT (operation_id) DO UPDATE SET
     result = CASE WHEN c.outcome IS NULL OR c.outcome = 'unknown' THEN coalesce(EXCLUDED.result, c.result) ELSE c.result END,
