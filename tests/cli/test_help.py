@@ -80,6 +80,7 @@ def test_completion_loads_no_driver_and_asks_no_database() -> None:
     assert complete({**words, "COMP_WORDS": "continuity re", "COMP_CWORD": "1"}).split() == [
         "plain,resume",
         "plain,rewind",
+        "plain,redact",
     ]
     types = complete({**words, "COMP_WORDS": "continuity events find epic_", "COMP_CWORD": "3"})
     assert "plain,epic_started" in types.split()

@@ -25,6 +25,7 @@ RUNS: dict[str, list[str]] = {
     "sessions register": ["other"],
     "sessions heartbeat": [S],
     "sessions close": [S],
+    "sessions forget": [S, "--yes"],
     "commands search": [],
     "commands list": [],
     "commands show": [S, "--tool-call-id", "t1"],
@@ -47,7 +48,10 @@ RUNS: dict[str, list[str]] = {
     "rewind": [S, "1"],
     "import claude-code": [str(TRANSCRIPTS / "claude_2_1.jsonl")],
     "import codex": [str(TRANSCRIPTS / "codex_0_169.jsonl")],
+    "import gemini-cli": [str(TRANSCRIPTS / "gemini_0_61.jsonl")],
+    "import opencode": [str(TRANSCRIPTS / "nothing.db")],
     "import rules check": [],
+    "redact check": [str(TRANSCRIPTS / "claude_2_1.jsonl")],
     "spool list": [],
     "spool show": [RECORD],
     "spool retry": [RECORD],
@@ -55,7 +59,7 @@ RUNS: dict[str, list[str]] = {
     "serve": ["--status"],
     "forward": ["--to", "https://build.example"],
     "db upgrade": [],
-    "db downgrade": ["--to", "roles"],
+    "db downgrade": ["--to", "forgotten_sessions"],
     "db status": [],
     "db url": [],
     "db stop": [],
@@ -64,7 +68,15 @@ RUNS: dict[str, list[str]] = {
     "settings show": [],
     "completion": ["bash"],
 }
-REFUSED = {"doctor": 1, "db stop": 1, "db deploy": 2, "forward": 2, "coverage": 2}
+REFUSED = {
+    "doctor": 1,
+    "sessions forget": 1,
+    "import opencode": 2,
+    "db stop": 1,
+    "db deploy": 2,
+    "forward": 2,
+    "coverage": 2,
+}
 """What can't be done with the database of a test, and its exit code; the answer is a document all the same."""
 
 

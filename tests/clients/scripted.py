@@ -19,7 +19,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -72,16 +73,17 @@ class Script:
 
     def say(self, *words: str) -> None:
         """Run the client once, to its end."""
-        self.exits.append(self._start(*words).wait(SECONDS))
+        with self._running(*words) as process:
+            self.exits.append(process.wait(SECONDS))
 
     def kill_in_a_tool(self, *words: str) -> None:
         """Run the client, and kill it with all that it started while its tool runs."""
-        process = self._start(*words)
-        until = time.monotonic() + SECONDS
-        while not self.continuity("commands", "list", "--outcome", "in_flight") and time.monotonic() < until:
-            time.sleep(0.1)
-        os.killpg(process.pid, signal.SIGKILL)
-        self.exits.append(process.wait(SECONDS))
+        with self._running(*words) as process:
+            until = time.monotonic() + SECONDS
+            while not self.continuity("commands", "list", "--outcome", "in_flight") and time.monotonic() < until:
+                time.sleep(0.1)
+            os.killpg(process.pid, signal.SIGKILL)
+            self.exits.append(process.wait(SECONDS))
 
     def settle(self) -> dict[str, Any]:
         """Wait until all that was captured is stored, then stop the resident server."""
@@ -92,9 +94,11 @@ class Script:
         self.continuity("serve", "--stop")
         return {"spool": listed, "serve": served}
 
-    def _start(self, *words: str) -> subprocess.Popen[bytes]:
+    @contextmanager
+    def _running(self, *words: str) -> Iterator[subprocess.Popen[bytes]]:
+        """The client, ended with all that it started when the script can't go on."""
         with Path(self.run.path(f"output-{len(self.exits) + 1}.txt")).open("wb") as output:
-            return subprocess.Popen(
+            process = subprocess.Popen(
                 [self.run.program, *words],
                 cwd=self.run.path("project"),
                 env=self.run.env,
@@ -103,6 +107,11 @@ class Script:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
+        try:
+            yield process
+        except BaseException:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
 
 
 def claude(script: Script, kill: bool) -> None:

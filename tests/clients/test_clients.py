@@ -118,7 +118,7 @@ def test_claude_code(run_script: Callable[..., Recorded], installed_by: Installe
     assert reasons == ["resume", "before compaction", "session ended"]
     assert Counter(recorded.event_types(first)) == BEGUN + TURN + ENDED + Counter(context_window_updated=1)
     assert Counter(recorded.event_types(last)) == RESUMED + TURN + ENDED
-    assert first.context_percent == 4
+    assert [data["percent"] for data in recorded.events(first, "context_window_updated")] == [4]
 
 
 def test_codex(run_script: Callable[..., Recorded]) -> None:

@@ -4,7 +4,7 @@
 -- Tombstones are few, and a constant default rewrites nothing.
 
 -- migrate:up
-ALTER TABLE session_tombstones ADD COLUMN forgotten boolean NOT NULL DEFAULT false;
+ALTER TABLE session_tombstones ADD COLUMN IF NOT EXISTS forgotten boolean NOT NULL DEFAULT false;
 
 CREATE OR REPLACE FUNCTION forget_session(forgotten_instance text) RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
@@ -73,4 +73,4 @@ CREATE TRIGGER refuse_fenced_heartbeat
         OR NEW.superseded_by IS DISTINCT FROM OLD.superseded_by
     )) EXECUTE FUNCTION refuse_fenced_heartbeat();
 DROP FUNCTION IF EXISTS forget_session(text);
-ALTER TABLE session_tombstones DROP COLUMN forgotten;
+ALTER TABLE session_tombstones DROP COLUMN IF EXISTS forgotten;
