@@ -263,11 +263,11 @@ def kill_drains(
         for _ in range(60):
             put += 1
             spool.put("codex", "Stop", numbered("killed", put))
+        waiting = len(spool.names())
+        goal = dice.randrange(waiting)
         drainer = start_drainer(spool, database, how)
         assert drainer.stdout is not None
         assert drainer.stdout.readline() == "begin\n"
-        waiting = len(spool.names())
-        goal = dice.randrange(waiting)
         wait_until(lambda: len(spool.names()) <= goal or drainer.poll() is not None, 30)  # noqa: B023
         time.sleep(dice.random() * 0.01)
         drainer.kill()

@@ -103,7 +103,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def connected(home: Path, database: str) -> Path:
     """The same with the test's database."""
-    return start_nothing(home, database, seconds=30)
+    return start_nothing(home, database, seconds=300)
 
 
 class Call:
