@@ -1,6 +1,7 @@
 """A process that drains a spool into a database until nothing waits.
 
-`python drainer.py SPOOL DSN once|doubling`: prints a line when it is connected, and how many it stored at the end.
+`python drainer.py SPOOL DSN once|doubling`: prints a line when it is connected, and at its end
+the number stored.
 """
 
 from __future__ import annotations

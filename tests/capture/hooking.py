@@ -39,10 +39,11 @@ def command(home: Path, event: str = "PreToolUse", harness: str = "claude-code")
     return hook_command(load_settings(home=home), harness, event)
 
 
-def start_nothing(home: Path) -> Path:
+def start_nothing(home: Path, dsn: str = "host=/nowhere", seconds: float = 4) -> Path:
     """Settings under which a hook that answers starts neither a resident process nor a database."""
     home.mkdir(parents=True, exist_ok=True)
-    (home / "settings.toml").write_text('dsn = "host=/nowhere"\nserve_on_demand = false\nhook_seconds = 4\n')
+    lines = f'dsn = "{dsn}"\nserve_on_demand = false\nhook_seconds = {seconds}\n'
+    (home / "settings.toml").write_text(lines)
     return home
 
 

@@ -27,6 +27,7 @@ from tests.capture.hooking import (
     small_disk,
     stored_numbers,
 )
+from tests.faults.killing import wait_until
 
 from session_continuity import Refused, SessionContinuity, Unavailable
 from session_continuity.capture import drain as module
@@ -262,15 +263,17 @@ def kill_drains(
         for _ in range(60):
             put += 1
             spool.put("codex", "Stop", numbered("killed", put))
+        waiting = len(spool.names())
+        goal = dice.randrange(waiting)
         drainer = start_drainer(spool, database, how)
         assert drainer.stdout is not None
         assert drainer.stdout.readline() == "begin\n"
-        waiting = spool.status().waiting
-        time.sleep(dice.random() * 0.04)
+        wait_until(lambda: len(spool.names()) <= goal or drainer.poll() is not None, 30)  # noqa: B023
+        time.sleep(dice.random() * 0.01)
         drainer.kill()
         output, _ = drainer.communicate()
         done += not output  # it had not come to its end
-        in_the_middle += not output and spool.status().waiting < waiting
+        in_the_middle += 0 < len(spool.names()) < waiting
     assert drain(spool, event_store(client, once=how == "once"), wait=30).stopped is None
     print(f"\nseed {SEED}, {how}: {kills} kills, {in_the_middle} between first and last record, of {put} records")
     return stored_numbers(client, "killed"), put

@@ -16,7 +16,15 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from tests.capture.hooking import assert_silent, command, event_store, numbered, run_hook, stored_numbers
+from tests.capture.hooking import (
+    assert_silent,
+    command,
+    event_store,
+    numbered,
+    run_hook,
+    start_nothing,
+    stored_numbers,
+)
 
 from session_continuity import SessionContinuity, Settings
 from session_continuity.capture import hook
@@ -88,18 +96,14 @@ def parts(monkeypatch: pytest.MonkeyPatch) -> Parts:
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A data folder whose hooks have four seconds; the environment names a database that is not ours."""
-    home = tmp_path / "home"
-    home.mkdir()
-    (home / "settings.toml").write_text('dsn = "host=/nowhere"\nhook_seconds = 4\n')
     monkeypatch.setenv("CONTINUITY_DSN", "host=/of/the/repository")
-    return home
+    return start_nothing(tmp_path / "home")
 
 
 @pytest.fixture
 def connected(home: Path, database: str) -> Path:
     """The same with the test's database."""
-    (home / "settings.toml").write_text(f'dsn = "{database}"\nserve_on_demand = false\nhook_seconds = 30\n')
-    return home
+    return start_nothing(home, database, seconds=300)
 
 
 class Call:
@@ -199,7 +203,7 @@ def test_the_environment_does_not_say_where_data_goes(home: Path, parts: Parts, 
 def test_when_its_time_is_used_up_the_hook_ends_and_the_record_waits(
     connected: Path, parts: Parts, call: Call
 ) -> None:
-    (connected / "settings.toml").write_text('dsn = "host=/nowhere"\nhook_seconds = 0.5\n')
+    start_nothing(connected, seconds=0.5)
     parts.store = lambda _: time.sleep(60)  # pyright: ignore[reportAttributeAccessIssue]
     began = time.monotonic()
     assert call(connected, "SessionStart", numbered("s", 1)) == ""
