@@ -1,12 +1,13 @@
-"""Secrets planted in every part of a recording: afterwards none of their bytes is in the data folder, the
-write-ahead log or a log file. With redaction off, all of them are found: the search sees what it looks for."""
+"""Secrets planted in every part of a recording and of what hooks tell: afterwards none of their bytes is in the
+data folder, the write-ahead log, the drained spool or a log file. With redaction off, all of them are found: the
+search sees what it looks for."""
 
 from __future__ import annotations
 
 import base64
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,11 @@ import pytest
 from tests.conftest import BINARIES, WANTED, new_home
 
 from session_continuity import InvalidInput, SessionContinuity
-from session_continuity.capture.transcript_import import ImportReport, import_transcript
+from session_continuity.capture.drain import drain
+from session_continuity.capture.facts import JSON
+from session_continuity.capture.live import LiveCapture, live_store
+from session_continuity.capture.spool import Spool
+from session_continuity.capture.transcript_import import import_transcript
 from session_continuity.postgres.embedded import EmbeddedServer
 
 from .planting import Planted, Planter, needles
@@ -96,46 +101,89 @@ class _Script:
         path.write_text("\n".join(json.dumps(record) for record in self.records), "utf-8")
         return self.planted
 
+    def hooks(self) -> list[tuple[str, dict[str, Any]]]:
+        """What Claude Code's hooks would tell of a session: event and payload."""
+        told: list[tuple[str, dict[str, Any]]] = [("SessionStart", {"source": "startup"})]
+        for number, one in enumerate(self.plant()):
+            call = {"tool_name": "Bash", "tool_use_id": f"t{number}", "tool_input": {"command": one.text}}
+            told += [("PreToolUse", call), ("PostToolUse", {**call, "tool_response": {"stdout": "fine"}})]
+        for number, one in enumerate(self.plant(), start=100):
+            call = {"tool_name": "Bash", "tool_use_id": f"t{number}", "tool_input": {"command": "env"}}
+            told += [("PreToolUse", call), ("PostToolUse", {**call, "tool_response": {"stdout": one.text}})]
+        for number, one in enumerate(self.plant(), start=200):
+            call = {"tool_name": "Bash", "tool_use_id": f"t{number}", "tool_input": {"command": "make"}}
+            told += [("PreToolUse", call), ("PostToolUseFailure", {**call, "error": one.text})]
+        told += [("UserPromptSubmit", {"prompt": one.text}) for one in self.plant()]
+        told += [("Notification", {"message": one.text, "notification_type": "idle"}) for one in self.plant()]
+        told += [("FutureEvent", {"news": [one.text]}) for one in self.plant()]
+        told += [("PostCompact", {"trigger": "auto", "compact_summary": one.text}) for one in self.plant()]
+        for one in (planted for planted in self.plant() if planted.is_token):
+            told.append(
+                ("UserPromptSubmit", {"prompt": "x", "tags": [one.secret[:9], one.secret[9:]], one.secret: 1})
+            )
+        common = {"session_id": SESSION, "cwd": "/srv/shop", "transcript_path": None}
+        return [(event, {**common, "hook_event_name": event, **payload}) for event, payload in told]
 
-def record_and_search(
-    home: tuple[Path, Path | None], tmp_path: Path, **options: Any
-) -> tuple[ImportReport, dict[str, int], int]:
-    """Import, checkpoint, resume, fail; then every needle that is found in any file, and how many there are."""
+
+def import_them(
+    client: SessionContinuity, script: _Script, folder: Path, redact: Callable[[JSON], JSON] | None
+) -> str:
+    """Import, checkpoint, resume; returns what was told of it."""
+    script.write(folder / "recording.jsonl")
+    report = import_transcript(client, "claude-code", folder / "recording.jsonl", redact=redact)
+    assert report.commands > 100
+    client.take_checkpoint(report.instance_id)
+    client.resume_session(report.instance_id)
+    return json.dumps(report.as_json())
+
+
+def hook_them(
+    client: SessionContinuity, script: _Script, folder: Path, redact: Callable[[JSON], JSON] | None
+) -> str:
+    """Spool what hooks tell, also what can't be stored, and drain it; returns what was told of it."""
+    spool = Spool(client.settings.home / "spool")
+    for event, payload in script.hooks():
+        spool.put("claude-code", event, json.dumps(payload).encode())
+    store = live_store(client) if redact is None else LiveCapture(client, redact=redact).store
+    told = drain(spool, store, wait=60)
+    (session,) = client.find_sessions(harness_session_id=SESSION)
+    assert len(client.search_commands(instance_id=session.instance_id, limit=1_000)) > 60
+    client.take_checkpoint(session.instance_id)
+    return repr(told) + repr(spool.quarantined())
+
+
+def found_of(
+    home: tuple[Path, Path | None], tmp_path: Path, capture: Any, redact: Callable[[JSON], JSON] | None
+) -> tuple[set[str], int]:
+    """The needles found in any file of the data folder or in what was told, and how many were planted."""
     folder, binaries = home
-    recording = tmp_path / "recording.jsonl"
-    planted = _Script().write(recording)
+    script = _Script()
     with SessionContinuity(home=folder, postgres_binaries=binaries) as client:
-        report = import_transcript(client, "claude-code", recording, **options)
-        client.take_checkpoint(report.instance_id)
-        client.resume_session(report.instance_id)
+        told = capture(client, script, tmp_path, redact)
         with pytest.raises(InvalidInput):
             client.find_sessions(project="x", limit=-1)
     EmbeddedServer(folder, binaries=binaries).stop()
-    wanted = {needle for one in planted for needle in needles(one)}
-    found = dict.fromkeys(map(bytes.decode, wanted), 0)
+    wanted = {needle for one in script.planted for needle in needles(one)}
     files = [path for path in folder.rglob("*") if path.is_file()]
     assert any("pg_wal" in path.parts for path in files)
     assert any(path.suffix == ".log" for path in files)
-    for path in files:
-        content = path.read_bytes()
-        for needle in wanted:
-            found[needle.decode()] += needle in content
-    told = json.dumps(report.as_json())
-    for needle in found:
-        found[needle] += needle in told
-    return report, {needle: times for needle, times in found.items() if times}, len(planted)
+    contents = [told.encode(), *(path.read_bytes() for path in files)]
+    found = {needle.decode() for needle in wanted if any(needle in content for content in contents)}
+    return found, len(script.planted)
 
 
-def test_no_byte_of_a_planted_secret_is_stored(private_home: tuple[Path, Path | None], tmp_path: Path) -> None:
-    report, found, planted = record_and_search(private_home, tmp_path)
-    assert planted > 200
-    assert report.commands > 100
-    assert sum(report.redacted.values()) > planted / 2
-    assert found == {}
-
-
-def test_without_redaction_the_planted_secrets_are_found(
-    private_home: tuple[Path, Path | None], tmp_path: Path
+@pytest.mark.parametrize("capture", [import_them, hook_them])
+def test_no_byte_of_a_planted_secret_is_stored(
+    private_home: tuple[Path, Path | None], tmp_path: Path, capture: Any
 ) -> None:
-    _, found, planted = record_and_search(private_home, tmp_path, redact=lambda value: value)
+    found, planted = found_of(private_home, tmp_path, capture, None)
+    assert planted > 150
+    assert found == set()
+
+
+@pytest.mark.parametrize("capture", [import_them, hook_them])
+def test_without_redaction_the_planted_secrets_are_found(
+    private_home: tuple[Path, Path | None], tmp_path: Path, capture: Any
+) -> None:
+    found, planted = found_of(private_home, tmp_path, capture, lambda value: value)
     assert len(found) > planted / 2

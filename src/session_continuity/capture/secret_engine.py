@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 import re
 from pathlib import Path
+from threading import Lock
 from typing import Any, Protocol
 
 from session_continuity.capture.secret_shapes import Span
@@ -22,8 +23,19 @@ class SecretEngine(Protocol):
 
 
 def load_engine(cache: Path) -> SecretEngine | None:
-    """The engine, or None when it is not installed. Its compiled rules are kept in the folder `cache`, which saves
-    three seconds of the next start."""
+    """The engine, one for the process, or None when it is not installed. Its compiled rules are kept in the folder
+    `cache`, which saves three seconds of the next start."""
+    with _loading:
+        if not _loaded:
+            _loaded.append(_load(cache))
+    return _loaded[0]
+
+
+_loading = Lock()
+_loaded: list[SecretEngine | None] = []
+
+
+def _load(cache: Path) -> SecretEngine | None:
     try:
         from kingfisher_sdk import Rules, Scanner
     except ImportError:
