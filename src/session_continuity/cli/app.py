@@ -23,6 +23,7 @@ COMMANDS = {
     "fork": ("threads", "Start a new thread from a session's state and leave the session as it is."),
     "rewind": ("threads", "Continue a session from an earlier event; nothing is deleted."),
     "import": ("imports", "Read the transcripts of agents into the records."),
+    "mcp": ("mcp", "Serve the records to an agent over MCP on standard input and output."),
     "db": ("db", "Set up, inspect, verify and stop the database."),
     "settings": ("settings", "Show the settings and where each value comes from."),
     "completion": ("completion", "Print the shell's completion script."),
