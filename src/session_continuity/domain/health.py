@@ -18,14 +18,14 @@ COUNTED = 10_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SystemHealth:
-    """Counts end at 10,000. `silent` are active sessions without a heartbeat for `silent_for`; `in_flight` are
-    commands whose outcome is not known yet, `failed_last_hour` those that failed. `table_bytes` holds each
+    """Counts end at 10,000. `silent` are active sessions without a heartbeat for `silent_for_seconds`; `in_flight`
+    are commands whose outcome is not known yet, `failed_last_hour` those that failed. `table_bytes` holds each
     table's size with its indexes."""
 
     checked_at: datetime
     server_version: str
     project: str | None
-    silent_for: timedelta
+    silent_for_seconds: float
     active: int
     stale: int
     silent: int
@@ -50,7 +50,7 @@ def get_system_health(
         *figures, table_bytes = rows[0]
         return SystemHealth(
             project=project,
-            silent_for=silent_for,
+            silent_for_seconds=silent_for.total_seconds(),
             table_bytes=table_bytes,
             **dict(zip(_FIELDS, figures, strict=True)),
         )

@@ -47,17 +47,16 @@ def page_answer(
     shown: Sequence[str],
     only: Sequence[str] | None = None,
     *,
-    known: Sequence[str] | None = None,
+    known: Sequence[str],
 ) -> Answer:
-    """A page of records under `name`, of each the fields `known` (default: all). `found` holds one more than
-    `limit` when there are more; the page also ends when it gets too large."""
+    """A page of records under `name`, of each the fields `known`. `found` holds one more than `limit` when there
+    are more; the page also ends when it gets too large. Raises InvalidInput (fields)."""
+    names = known if only is None else _check(only, known)
     rows: list[bytes] = []
     size = 0
     for record in found[:limit]:
         document = plain(record)
-        if only is not None or known is not None:
-            document = _only(document, only or known or (), known or fields_of(record))
-        row = orjson.dumps(document)
+        row = orjson.dumps({name: document[name] for name in names if name in document})
         if rows and size + len(row) > PAGE_BYTES:
             break
         rows.append(row)
@@ -67,7 +66,7 @@ def page_answer(
     width = SHORT if only is None else LONG
     lines = [line(document, only or shown, width) for document in documents]
     if not documents:
-        lines.append(f"no {name.replace('_', ' ')}")
+        lines.append(f"no {name}")
     if len(rows) < len(found):
         answer["next_cursor"] = cursor(found[len(rows) - 1])
         lines.append(f"more: cursor={answer['next_cursor']}")
@@ -129,11 +128,15 @@ def _plain(value: Any) -> Any:
 
 
 def _only(document: dict[str, Any], only: Sequence[str], known: Iterable[str]) -> dict[str, Any]:
+    return {name: document[name] for name in _check(only, known) if name in document}
+
+
+def _check(only: Sequence[str], known: Iterable[str]) -> Sequence[str]:
     names = list(known)
     for name in only:
         if name not in names:
             raise InvalidInput(f"there is no field {name[:60]!r}; there are: {', '.join(names)}", code="fields")
-    return {name: document[name] for name in only if name in document}
+    return only
 
 
 def _shown(value: Any, width: int) -> str:

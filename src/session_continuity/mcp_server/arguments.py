@@ -62,7 +62,7 @@ LongText: TypeAlias = Annotated[str, Field(max_length=2_000), BeforeValidator(_t
 
 InstanceId: TypeAlias = Annotated[str, Field(max_length=80, description="demo-PS-abc123")]
 OperationId: TypeAlias = Annotated[
-    str, Field(max_length=200, description="Yours; repeat it on a retry: written once.")
+    str, Field(max_length=200, description="Repeat it on a retry: written once.")
 ]
 Percent: TypeAlias = Annotated[int, Field(ge=0, le=100)]
 SequenceNum: TypeAlias = Annotated[int, Field(ge=0, le=2**62)]
@@ -80,5 +80,5 @@ JsonObject: TypeAlias = dict[str, Any]
 
 Limit: TypeAlias = Annotated[int, Field(ge=1, le=100)]
 Cursor: TypeAlias = Annotated[str, Field(max_length=200, description="next_cursor before.")]
-FieldNames: TypeAlias = Annotated[list[str], Field(max_length=40, description="Only these fields, uncut.")]
+FieldNames: TypeAlias = Annotated[list[str], Field(max_length=40, description="Only these, uncut.")]
 Budget: TypeAlias = Annotated[int, Field(ge=300, le=20_000, description="Most tokens of the brief.")]

@@ -121,7 +121,13 @@ async def search_commands(
         limit=limit + 1,
     )
     return page_answer(
-        "commands", found, limit, lambda command: write_place(command.created_at, command.id), SHOWN, fields
+        "commands",
+        found,
+        limit,
+        lambda command: write_place(command.created_at, command.id),
+        SHOWN,
+        fields,
+        known=Command._fields,
     )
 
 

@@ -28,7 +28,6 @@ _OF_THE_DATABASE = frozenset({"constraint", "sqlstate"})
 _MESSAGE_LIMIT = 2_000
 
 _UNTOLD = {
-    "supervisor_sessions_parent_instance_id_fkey": "there is no session parent_instance_id",
     "supervisor_sessions_legal_hold": "the session is under legal hold",
 }
 

@@ -121,7 +121,15 @@ async def query_events(
             limit=limit + 1,
         )
         shown = [name for name in SHOWN if name != "instance_id"]
-        return page_answer("events", found, limit, lambda event: str(event.sequence_num), shown, fields)
+        return page_answer(
+            "events",
+            found,
+            limit,
+            lambda event: str(event.sequence_num),
+            shown,
+            fields,
+            known=Event._fields,
+        )
     if event_type is None or after is not None or until is not None or as_of is not None:
         raise InvalidInput(
             "give instance_id to read a session (with after, until, as_of), or event_type alone to find events"
@@ -132,7 +140,13 @@ async def query_events(
         event_type, project=project, since=since, before=read_place(cursor), limit=limit + 1
     )
     return page_answer(
-        "events", found, limit, lambda event: write_place(event.timestamp, event.event_id), SHOWN, fields
+        "events",
+        found,
+        limit,
+        lambda event: write_place(event.timestamp, event.event_id),
+        SHOWN,
+        fields,
+        known=Event._fields,
     )
 
 
@@ -193,7 +207,15 @@ async def get_timeline(
 ) -> Answer:
     """Show a session's events, commands and checkpoints in time order, oldest first."""
     found = await app.client.get_timeline(instance_id, after=cursor, limit=limit + 1)
-    return page_answer("entries", found, limit, lambda entry: entry.cursor, TIMELINE_SHOWN, fields)
+    return page_answer(
+        "entries",
+        found,
+        limit,
+        lambda entry: entry.cursor,
+        TIMELINE_SHOWN,
+        fields,
+        known=(*TimelineEntry._fields, "cursor"),
+    )
 
 
 TOOLS = (append_events, record_note, query_events, get_work_state, get_timeline)

@@ -75,8 +75,8 @@ def add_prompts(server: MCPServer[Any], app: App) -> None:
             f"Hand session {name} off to another agent. Below stands what that agent would be told. Compare it"
             " with what you know. For each decision, constraint or rejected way that is missing call record_note;"
             " for each command still in flight call settle_command; when the plan is out of date append a"
-            " plan_updated event (append_events). Then call take_checkpoint with reason=handoff, and last close_session with"
-            f" reason=handoff, each with instance_id={name}.\n\n{briefing.brief.text}"
+            " plan_updated event (append_events). Then call take_checkpoint with reason=handoff, and last"
+            f" close_session with reason=handoff, each with instance_id={name}.\n\n{briefing.brief.text}"
         )
 
     @server.prompt(

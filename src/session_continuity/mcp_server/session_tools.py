@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import timedelta
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
@@ -55,7 +54,7 @@ async def register_session(
     current_epic: Name | None = None,
     context_percent: Percent | None = None,
     parent_instance_id: Annotated[str, Field(max_length=80, description="Who started it.")] | None = None,
-    harness: Annotated[str, Field(max_length=200, description="Client program.")] | None = None,
+    harness: Name | None = None,
     cwd: LongText | None = None,
     metadata: JsonObject | None = None,
     operation_id: OperationId | None = None,
@@ -149,6 +148,7 @@ async def list_sessions(
         lambda session: write_place(session.last_heartbeat, session.instance_id),
         SHOWN,
         fields,
+        known=tuple(Session.__dataclass_fields__),
     )
 
 
@@ -176,19 +176,11 @@ async def get_system_health(app: App, project: Name | None = None, silent_for: D
     health = await app.client.get_system_health(
         project=project, silent_for=SILENT_AFTER if silent_for is None else silent_for
     )
-    advice = (
-        f"{health.silent} active without a heartbeat for {_length(health.silent_for)}:"
-        f" list_sessions status=active silent_for={_length(health.silent_for)}"
-        if health.silent
-        else ""
-    )
     names = ("active", "stale", "silent", "in_flight", "failed_last_hour", "table_bytes")
     text = line(plain(health), names)
-    return document_answer(plain(health), f"{text}\n{advice}" if advice else text)
-
-
-def _length(duration: timedelta) -> str:
-    return f"{duration.total_seconds():g}s"
+    if health.silent:
+        text += f"\nthe silent ones: list_sessions status=active silent_for={health.silent_for_seconds:g}s"
+    return document_answer(plain(health), text)
 
 
 TOOLS = (
