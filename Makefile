@@ -7,7 +7,7 @@ DEV := $(VENV)/.installed-dev
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install
 WORKERS ?= 2
 
-.PHONY: help demo test test-faults bench lint format lock clean
+.PHONY: help demo test test-faults test-conformance bench lint format lock clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -17,10 +17,13 @@ demo: $(RUN)  ## the main job on the embedded database; TRANSCRIPT=path takes a 
 	@$(BIN)/python demo/run.py $(TRANSCRIPT)
 
 test: $(DEV)  ## all tests but the long ones
-	$(BIN)/python -m pytest -n $(WORKERS) -m "not faults"
+	$(BIN)/python -m pytest -n $(WORKERS) -m "not faults and not conformance"
 
 test-faults: $(DEV)  ## the long fault runs: kill -9, zombies, the state machine
 	$(BIN)/python -m pytest -m faults -s --timeout 3600
+
+test-conformance: $(DEV)  ## the official conformance suite of MCP, brought by npm
+	$(BIN)/python -m pytest -m conformance -rs tests/mcp/test_conformance.py
 
 bench: $(VENV)/.installed-bench  ## the figures, as ratios against named baselines in the same run
 	$(BIN)/python bench/run.py $(BENCH)
