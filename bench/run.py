@@ -13,7 +13,7 @@ from contextlib import suppress
 from harness import HEAD, Bench, Options, Row, save, table
 from servers import open_servers
 
-PARTS = ("append", "wal", "heartbeats", "recovery", "reading", "timeline", "startup")
+PARTS = ("append", "wal", "heartbeats", "recovery", "reading", "timeline", "startup", "mcp_calls")
 
 
 def main() -> None:

@@ -23,7 +23,9 @@ from .conftest import SECURITY, listening
 pytestmark = [
     pytest.mark.conformance,
     pytest.mark.timeout(900),
-    pytest.mark.filterwarnings("ignore::mcp.shared.exceptions.MCPDeprecationWarning"),  # the suite asks for old parts
+    pytest.mark.filterwarnings(
+        "ignore::mcp.shared.exceptions.MCPDeprecationWarning"
+    ),  # old parts are asked for, too
 ]
 
 SUITE = "@modelcontextprotocol/conformance@0.2.0-alpha.12"

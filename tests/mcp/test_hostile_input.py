@@ -167,17 +167,21 @@ def hostile_calls(draw: st.DrawFn, ids: dict[str, list[Any]]) -> tuple[str, Any]
     """A tool and arguments: by its schema, by its schema but for one argument, or against it."""
     name = draw(st.sampled_from(sorted(TOOLS)))
     known = list(TOOLS[name]["inputSchema"]["properties"])
-    kind = draw(st.sampled_from(["fits", "fits", "one wrong", "one wrong", "any", "unknown", "deep", "no object"]))
+    kind = draw(
+        st.sampled_from(
+            ["fits", "fits", "fits", "fits", "one wrong", "one wrong", "any", "unknown", "deep", "no object"]
+        )
+    )
     if kind == "no object":
         return name, draw(anything)
     if kind == "any":
         return name, draw(st.dictionaries(st.sampled_from(known) | st.text(max_size=10), anything, max_size=6))
     arguments: dict[str, Any] = draw(BY_SCHEMA[name])
-    for argument in set(known) & set(ids):
+    for argument in sorted(set(known) & set(ids)):
         if draw(st.integers(0, 3)):
             arguments[argument] = draw(st.sampled_from(ids[argument]))
-    for argument in ("fields", "cursor", "expected_sequence"):
-        if argument in arguments and draw(st.integers(0, 3)):
+    for argument in sorted(set(arguments) - set(TOOLS[name]["inputSchema"].get("required", []))):
+        if draw(st.integers(0, 4)):  # few go well together
             del arguments[argument]
     if kind == "one wrong":
         arguments[draw(st.sampled_from(known))] = draw(anything)
@@ -198,7 +202,7 @@ def attack(target: Target, examples: int) -> None:
 
     run()
     target.assert_nothing_is_half_written()
-    assert target.answers["answered"] > examples / 20
+    assert target.answers["answered"] > examples / 10
     assert target.answers["refused"] > examples / 10
 
 

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import fields, is_dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
+from functools import cache
 from typing import Any, NamedTuple, cast
 
 import orjson
@@ -103,18 +104,22 @@ def plain(record: Any) -> dict[str, Any]:
         return orjson.loads(orjson.dumps(storable(document), default=_plain))
 
 
-def fields_of(record: Any) -> list[str]:
+def fields_of(record: Any) -> tuple[str, ...]:
     """The names of a record's fields."""
-    return list(_members(record))
+    return tuple(_members(record))
+
+
+@cache
+def _names(kind: Any) -> tuple[str, ...]:
+    if is_dataclass(kind):
+        return tuple(field.name for field in fields(kind))
+    return (*kind._fields, "cursor") if hasattr(kind, "cursor") else kind._fields
 
 
 def _members(record: Any) -> dict[str, Any]:
     if isinstance(record, dict):
         return cast("dict[str, Any]", record)
-    if hasattr(record, "_asdict"):
-        more = {"cursor": record.cursor} if hasattr(record, "cursor") else {}
-        return {**record._asdict(), **more}
-    return {field.name: getattr(record, field.name) for field in fields(record)}
+    return {name: getattr(record, name) for name in _names(record.__class__)}
 
 
 def _plain(value: Any) -> Any:
@@ -122,8 +127,6 @@ def _plain(value: Any) -> Any:
         return _members(value)
     if isinstance(value, bytes):
         return value.hex()
-    if isinstance(value, timedelta):
-        return value.total_seconds()
     raise TypeError(f"{type(value).__name__} has no JSON form")
 
 

@@ -61,9 +61,7 @@ Name: TypeAlias = Annotated[str, Field(max_length=200), BeforeValidator(_text)]
 LongText: TypeAlias = Annotated[str, Field(max_length=2_000), BeforeValidator(_text)]
 
 InstanceId: TypeAlias = Annotated[str, Field(max_length=80, description="demo-PS-abc123")]
-OperationId: TypeAlias = Annotated[
-    str, Field(max_length=200, description="Repeat it on a retry: written once.")
-]
+OperationId: TypeAlias = Annotated[str, Field(max_length=200, description="Repeat it on a retry: written once.")]
 Percent: TypeAlias = Annotated[int, Field(ge=0, le=100)]
 SequenceNum: TypeAlias = Annotated[int, Field(ge=0, le=2**62)]
 Milliseconds: TypeAlias = Annotated[int, Field(ge=0, le=2**53)]
