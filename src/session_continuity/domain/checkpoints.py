@@ -310,7 +310,7 @@ def get_checkpoint(checkpoint_id: UUID) -> Operation[Checkpoint]:
 def checkpoint_not_found(checkpoint_id: UUID) -> NotFound:
     return NotFound(
         f"no checkpoint {checkpoint_id}; `continuity checkpoints list` shows what is there",
-        code="checkpoint_not_found",
+        checkpoint_id=str(checkpoint_id),
     )
 
 

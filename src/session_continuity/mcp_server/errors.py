@@ -84,8 +84,8 @@ def _next_step(error: SessionContinuityError, code: str, details: dict[str, Any]
         return "call again in a few seconds, a write with the same operation_id; if it stays so, tell the operator"
     if isinstance(error, Refused):
         return "tell the operator to run `continuity db verify` on the server's machine"
-    if isinstance(error, NotFound) and code not in _NEXT:
-        code = "not_found"
+    if isinstance(error, NotFound) and "checkpoint_id" in details:
+        code = "checkpoint_not_found"
     if code in _NEXT:
         return printable(_NEXT[code].format_map(_Known(details)))
     return "correct the argument and call again" if isinstance(error, InvalidInput) else ""

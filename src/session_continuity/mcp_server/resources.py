@@ -119,5 +119,5 @@ def add_resources(server: MCPServer[Any], app: App) -> None:
         try:
             named = UUID(checkpoint_id)
         except ValueError:
-            raise NotFound("a checkpoint's id is a UUID", code="checkpoint_not_found") from None
+            raise InvalidInput("a checkpoint's id is a UUID", code="checkpoint_id_format") from None
         return _json(plain(await app.client.get_checkpoint(named)))
