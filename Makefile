@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install
 WORKERS ?= 2
 CLIENTS ?= $(HOME)/.cache/session-continuity/clients
 
-.PHONY: help demo test test-faults test-clients bench plugins lint format lock clean
+.PHONY: help demo test test-faults test-clients test-conformance bench plugins lint format lock clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -18,7 +18,7 @@ demo: $(RUN)  ## the main job on the embedded database; TRANSCRIPT=path takes a 
 	@$(BIN)/python demo/run.py $(TRANSCRIPT)
 
 test: $(DEV)  ## all tests but the long ones
-	$(BIN)/python -m pytest -n $(WORKERS) -m "not faults and not clients"
+	$(BIN)/python -m pytest -n $(WORKERS) -m "not faults and not clients and not conformance"
 
 test-faults: $(DEV)  ## the long fault runs: kill -9, zombies, the state machine
 	$(BIN)/python -m pytest -m faults -s --timeout 3600
@@ -26,6 +26,9 @@ test-faults: $(DEV)  ## the long fault runs: kill -9, zombies, the state machine
 test-clients: $(DEV)  ## real agents by a script, in a network namespace: captured, killed, resumed
 	@sh tests/clients/install.sh $(CLIENTS)
 	CONTINUITY_CLIENTS=$(CLIENTS) CONTINUITY_TEST_SERVERS=embedded $(BIN)/python -m pytest tests/clients -m clients -rA
+
+test-conformance: $(DEV)  ## the official conformance suite of MCP, brought by npm
+	$(BIN)/python -m pytest -m conformance -rs tests/mcp/test_conformance.py
 
 bench: $(VENV)/.installed-bench  ## the figures, as ratios against named baselines in the same run
 	$(BIN)/python bench/run.py $(BENCH)

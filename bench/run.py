@@ -13,7 +13,18 @@ from contextlib import suppress
 from harness import HEAD, Bench, Options, Row, save, table
 from servers import open_servers
 
-PARTS = ("append", "wal", "heartbeats", "recovery", "reading", "timeline", "startup", "hooks", "capture")
+PARTS = (
+    "append",
+    "wal",
+    "heartbeats",
+    "recovery",
+    "reading",
+    "timeline",
+    "startup",
+    "hooks",
+    "capture",
+    "mcp_calls",
+)
 
 
 def main() -> None:

@@ -10,9 +10,14 @@ from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 from session_continuity.domain import (
     checkpoints,
     command_log,
+    comparison,
     event_store,
     forgetting,
+    family,
+    health,
+    notes,
     session_registry,
+    standup,
     threads,
     timeline,
 )
@@ -147,6 +152,7 @@ class AsyncSessionContinuity:
     append_events = _merging(event_store.append_events, event_store.prepare_append)
     read_events = _awaiting(event_store.read_events)
     find_events = _awaiting(event_store.find_events)
+    record_note = _merging(notes.record_note, notes.prepare_note)
 
     take_checkpoint = _awaiting(checkpoints.take_checkpoint)
     get_checkpoint = _awaiting(checkpoints.get_checkpoint)
@@ -154,8 +160,12 @@ class AsyncSessionContinuity:
     list_checkpoints = _awaiting(checkpoints.list_checkpoints)
     recover_state = _awaiting(checkpoints.recover_state)
     replay_events = _awaiting(checkpoints.replay_events)
+    compare_checkpoints = _awaiting(comparison.compare_checkpoints)
 
     get_timeline = _awaiting(timeline.get_timeline)
+    gather_standup = _awaiting(standup.gather_standup)
+    get_family = _awaiting(family.get_family)
+    get_system_health = _awaiting(health.get_system_health)
 
     find_resumable = _awaiting(threads.find_resumable)
     preview_continuation = _awaiting(threads.preview_continuation)

@@ -9,9 +9,14 @@ from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 from session_continuity.domain import (
     checkpoints,
     command_log,
+    comparison,
     event_store,
     forgetting,
+    family,
+    health,
+    notes,
     session_registry,
+    standup,
     threads,
     timeline,
 )
@@ -75,6 +80,7 @@ class SessionContinuity:
     append_events = _blocking(event_store.append_events)
     read_events = _blocking(event_store.read_events)
     find_events = _blocking(event_store.find_events)
+    record_note = _blocking(notes.record_note)
 
     take_checkpoint = _blocking(checkpoints.take_checkpoint)
     get_checkpoint = _blocking(checkpoints.get_checkpoint)
@@ -82,8 +88,12 @@ class SessionContinuity:
     list_checkpoints = _blocking(checkpoints.list_checkpoints)
     recover_state = _blocking(checkpoints.recover_state)
     replay_events = _blocking(checkpoints.replay_events)
+    compare_checkpoints = _blocking(comparison.compare_checkpoints)
 
     get_timeline = _blocking(timeline.get_timeline)
+    gather_standup = _blocking(standup.gather_standup)
+    get_family = _blocking(family.get_family)
+    get_system_health = _blocking(health.get_system_health)
 
     find_resumable = _blocking(threads.find_resumable)
     preview_continuation = _blocking(threads.preview_continuation)

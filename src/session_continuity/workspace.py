@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 import subprocess
 import time
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from session_continuity.domain.drift import Workspace
+from session_continuity.domain.session_registry import Origin
 
 _COMMIT_ID = re.compile(r"[0-9a-fA-F]{4,64}")
 _SECONDS = 10.0
@@ -36,6 +39,19 @@ def observe_workspace(cwd: str | Path, *, commits: Iterable[str] = (), files: It
         dirty_files=_dirty_files(git),
         commits=frozenset(commit for commit in commits if _contains(git, commit)),
         missing_files=missing,
+    )
+
+
+def here(cwd: str | Path | None, **known: Any) -> Origin:
+    """The origin of a session that works in `cwd` (default: the current folder) on this machine; `known` are
+    further parts of it."""
+    observed = observe_workspace(os.getcwd() if cwd is None else cwd)
+    return Origin(
+        host=socket.gethostname(),
+        cwd=observed.cwd,
+        git_branch=observed.branch,
+        git_head=observed.head,
+        **known,
     )
 
 

@@ -12,14 +12,32 @@ from session_continuity import AsyncSessionContinuity, SessionContinuity
 from session_continuity.domain import (
     checkpoints,
     command_log,
+    comparison,
     event_store,
     forgetting,
+    family,
+    health,
+    notes,
     session_registry,
+    standup,
     threads,
     timeline,
 )
 
-MODULES = (session_registry, command_log, event_store, checkpoints, timeline, threads, forgetting)
+MODULES = (
+    session_registry,
+    command_log,
+    event_store,
+    checkpoints,
+    timeline,
+    threads,
+    forgetting,
+    notes,
+    comparison,
+    standup,
+    family,
+    health,
+)
 LIFE = {"run", "close"}
 ONLY_AWAITED = {"append_prepared", "subscribe", "lead"}
 

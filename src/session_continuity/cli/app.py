@@ -34,6 +34,7 @@ COMMANDS = {
     "serve": ("serve", "Run the resident server: it drains the spool and takes captures of other machines."),
     "forward": ("serve", "Forward this machine's spool to the resident server of another."),
     "redact": ("redact", "Check what would be taken out of a file before it is stored."),
+    "mcp": ("mcp", "Serve the records to an agent over MCP on standard input and output."),
     "db": ("db", "Set up, inspect, verify and stop the database."),
     "settings": ("settings", "Show the settings and where each value comes from."),
     "completion": ("completion", "Print the shell's completion script."),

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 
 _STDIN_LIMIT = 8 * 1_048_576
-_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0, "w": 604_800.0}
 
 
 class Call:
@@ -158,17 +157,15 @@ class DurationType(click.ParamType[timedelta]):
     name = "duration"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
-        import re
+        from session_continuity.domain.durations import parse_duration
+        from session_continuity.domain.errors import InvalidInput
 
         if isinstance(value, timedelta):
             return value
-        if not re.fullmatch(r"(\d{1,9}(\.\d{1,6})?(ms|[smhdw]))+", value, re.ASCII):
-            self.fail(f"{value!r} is not a duration; write 250ms, 5s, 30m, 2h, 7d or 1h30m", param, ctx)
-        parts = re.findall(r"([\d.]+)(ms|[smhdw])", value)
         try:
-            return timedelta(seconds=sum(float(number) * _SECONDS[unit] for number, unit in parts))
-        except OverflowError:
-            self.fail(f"{value!r} is too long", param, ctx)
+            return parse_duration(value)
+        except InvalidInput as error:
+            self.fail(error.message, param, ctx)
 
 
 class TimeType(click.ParamType[datetime]):

@@ -126,7 +126,7 @@ def register_session(
     operation: str | None,
 ) -> None:
     """Register a session of PROJECT and print its instance id."""
-    from session_continuity.cli.workspace import here
+    from session_continuity.workspace import here
 
     session = call.client.register_session(
         project,

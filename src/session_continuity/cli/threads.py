@@ -114,9 +114,9 @@ def _continue(
     operation: str | None,
 ) -> None:
     from session_continuity.briefing import brief_continuation
-    from session_continuity.cli.workspace import here
     from session_continuity.domain.identity import new_operation_id
     from session_continuity.domain.threads import AWAITS_AGENT
+    from session_continuity.workspace import here
 
     client = call.client
     tokens = _checked_budget(call.settings.brief_tokens if budget is None else budget)

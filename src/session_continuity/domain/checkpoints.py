@@ -301,10 +301,17 @@ def get_checkpoint(checkpoint_id: UUID) -> Operation[Checkpoint]:
     def steps() -> Steps[Checkpoint]:
         rows = yield Statement("get_checkpoint", {"checkpoint_id": checkpoint_id})
         if not rows:
-            raise NotFound(f"no checkpoint {checkpoint_id}; `continuity checkpoints list` shows what is there")
+            raise checkpoint_not_found(checkpoint_id)
         return checkpoint_from_row(rows[0])
 
     return Operation("get_checkpoint", steps)
+
+
+def checkpoint_not_found(checkpoint_id: UUID) -> NotFound:
+    return NotFound(
+        f"no checkpoint {checkpoint_id}; `continuity checkpoints list` shows what is there",
+        checkpoint_id=str(checkpoint_id),
+    )
 
 
 def latest_checkpoint(instance_id: str) -> Operation[Checkpoint]:

@@ -1,0 +1,89 @@
+"""Every operation of the client has its place in the tools and on the command line, or a reason why not."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from pathlib import Path
+
+import session_continuity
+from session_continuity import AsyncSessionContinuity, SessionContinuity
+from session_continuity.mcp_server.app import TOOLS
+
+SOURCE = Path(session_continuity.__file__).parent
+
+LIFE = {"run", "close"}
+
+NOT_A_TOOL = {
+    "send_heartbeats": "for the drain, which beats for many sessions; an agent beats for itself: send_heartbeat",
+    "settle_imported": "belongs to the import of recordings",
+    "record_commands": "for the drain; an agent records one command at a time: record_command",
+    "get_command": "search_commands answers the same row",
+    "append_event": "append_events with one event: one way to append is easier to choose",
+    "replay_events": "get_work_state answers the same state, byte for byte, by a shorter way; who doubts it runs"
+    " `continuity checkpoints verify`",
+    "gather_standup": "the prompt standup",
+}
+NOT_A_COMMAND = {
+    "send_heartbeats": "for the drain",
+    "settle_imported": "belongs to the import, whose command is `continuity import`",
+    "record_commands": "for the drain",
+    "append_events": "`continuity events append` appends one; many come by `continuity import`",
+    "record_note": "`continuity events append ID note_recorded`",
+    "get_family": "not yet: `continuity sessions show` names the parent",
+    "gather_standup": "not yet: the prompt standup",
+    "compare_checkpoints": "not yet",
+    "get_system_health": "not yet: `continuity db status` and `sessions list --silent-for`",
+}
+
+
+def operations() -> set[str]:
+    return {
+        name
+        for name, member in vars(SessionContinuity).items()
+        if not name.startswith("_") and callable(member) and name not in LIFE
+    }
+
+
+def called_in(*files: Path) -> set[str]:
+    source = "\n".join(file.read_text("utf-8") for file in files)
+    return set(re.findall(r"\bclient\.(\w+)\(", source))
+
+
+def left_out(known: set[str]) -> set[str]:
+    return operations() - known
+
+
+TOOL_FILES = sorted((SOURCE / "mcp_server").glob("*_tools.py"))
+
+
+def test_every_operation_is_a_tool_or_says_why_not() -> None:
+    assert left_out(called_in(*TOOL_FILES)) == set(NOT_A_TOOL)
+
+
+def test_every_operation_is_a_command_or_says_why_not() -> None:
+    assert left_out(called_in(*(SOURCE / "cli").glob("*.py"))) == set(NOT_A_COMMAND)
+
+
+def test_an_operation_without_a_face_would_be_seen() -> None:
+    assert left_out(called_in(*TOOL_FILES) - {"get_timeline"}) - set(NOT_A_TOOL) == {"get_timeline"}
+
+
+def test_a_tool_asks_the_client_once_and_has_its_word() -> None:
+    """Where a name has several meanings or a dry run, the tool chooses one of several calls."""
+    choosing = {"get_session", "query_events", "get_checkpoint", "resume_session", "fork_session"}
+    renamed = {
+        "list_sessions": "find_sessions",
+        "settle_command": "record_outcome",
+        "get_work_state": "recover_state",
+    }
+    for declared in TOOLS:
+        calls = re.findall(r"client\.(\w+)\(", inspect.getsource(declared.function))
+        assert hasattr(AsyncSessionContinuity, calls[0])
+        if declared.name not in choosing:
+            assert calls == [renamed.get(declared.name, declared.name)], declared.name
+
+
+def test_no_tool_builds_its_own_statement() -> None:
+    for file in (SOURCE / "mcp_server").glob("*.py"):
+        assert "Statement" not in file.read_text("utf-8"), file.name
