@@ -23,6 +23,8 @@ NOT_A_TOOL = {
     "replay_events": "get_work_state answers the same state, byte for byte, by a shorter way; who doubts it runs"
     " `continuity checkpoints verify`",
     "gather_standup": "the prompt standup",
+    "forget_session": "erasing is for the person whose session it is: `continuity sessions forget`",
+    "preview_forgetting": "as forget_session",
 }
 NOT_A_COMMAND = {
     "send_heartbeats": "for the drain",

@@ -184,8 +184,10 @@ def close_session(call: Call, instance_id: str, reason: str, operation: str | No
 @pass_call
 def forget_session(call: Call, instance_id: str, whole_thread: bool, yes: bool) -> None:
     """Erase a session's content for good and leave a tombstone; shows the plan and does nothing without --yes."""
-    act = call.client.forget_session if yes else call.client.preview_forgetting
-    forgotten = act(instance_id, whole_thread=whole_thread)
+    if yes:
+        forgotten = call.client.forget_session(instance_id, whole_thread=whole_thread)
+    else:
+        forgotten = call.client.preview_forgetting(instance_id, whole_thread=whole_thread)
     call.answer(
         {"done": yes, **asdict(forgotten)}, lambda: _show_forgotten(forgotten, done=yes, whole_thread=whole_thread)
     )
