@@ -72,7 +72,7 @@ def run_hostile(redactor: Redactor, kilobytes: int) -> None:
         rows.append(
             (measure(redactor, small) / kilobytes * 1000, measure(redactor, large) / kilobytes * 100, name)
         )
-    rows.sort(key=lambda row: max(row[:2]), reverse=True)
+    rows.sort(key=lambda row: row[1], reverse=True)
     slow = [row for row in rows if row[1] > LIMIT_MS]
     times = [row[1] for row in rows]
     print(

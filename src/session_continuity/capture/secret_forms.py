@@ -203,14 +203,14 @@ class SecretForms:
         is_spaced = _SPACE.search(value) is not None
         if len(value) >= _LONGEST_REJECTED:
             return not is_spaced or rule.type == "cookie"
-        if len(value) < _LEAST_VALUE or self.names.is_harmless(value, name):
+        if len(value) < _LEAST_VALUE or (rule.mixed and not is_mixed(value) and not is_variable):
+            return False
+        if self.names.is_harmless(value, name):
             return False
         if is_variable:
             return True
         if rule.type == "cookie":
-            return is_mixed(value) and _COOKIE.match(value) is not None
-        if rule.mixed and not is_mixed(value):
-            return False
+            return _COOKIE.match(value) is not None
         if is_spaced:
             return False
         if is_quoted:

@@ -25,6 +25,7 @@ _BASE64 = re.compile(
     r"(?:[A-Za-z0-9+/_-]{60,76}+\r?\n)++[A-Za-z0-9+/_-]{1,76}+={0,2}"  # in lines, as the tool base64 writes it
     r"|[A-Za-z0-9+/_-]{16,}+={0,2}"
 )
+_NO_BASE64 = re.compile(r"[a-z_/-]++")  # a word or a path: base64 of a text has capitals or digits
 _READABLE = re.compile(r"[^\W_]")
 _URL_TOKEN = re.compile(r"[A-Za-z0-9_.~%-]{16,}+")
 _WORD = re.compile(r"\w")
@@ -67,6 +68,8 @@ def encoded_runs(text: str) -> Iterator[Encoded]:
 
 
 def _decoded(run: str) -> str | None:
+    if _NO_BASE64.fullmatch(run):
+        return None
     compact = "".join(run.split()).rstrip("=").replace("-", "+").replace("_", "/")
     compact = compact[:-1] if len(compact) % 4 == 1 else compact
     try:
