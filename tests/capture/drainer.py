@@ -1,12 +1,14 @@
 """A process that drains a spool into a database until nothing waits.
 
-`python drainer.py SPOOL DSN once|doubling`: prints a line when it is connected, and at its end
-the number stored.
+`python drainer.py SPOOL DSN once|doubling [SECONDS]`: prints the number stored and the seconds that it took. With
+SECONDS the kernel kills it so long after it was connected, wherever it is then.
 """
 
 from __future__ import annotations
 
+import signal
 import sys
+import time
 from pathlib import Path
 
 from tests.capture.hooking import event_store
@@ -20,6 +22,9 @@ if __name__ == "__main__":
     spool = Spool(Path(sys.argv[1]))
     with SessionContinuity(dsn=sys.argv[2]) as client:
         client.find_sessions(limit=1)
-        print("begin", flush=True)
         store = event_store(client, once=sys.argv[3] == "once")
-        print(module.drain(spool, store, wait=60).stored, flush=True)
+        began = time.monotonic()
+        if len(sys.argv) > 4:
+            signal.setitimer(signal.ITIMER_REAL, float(sys.argv[4]))  # nobody handles the signal: it kills
+        stored = module.drain(spool, store, wait=60).stored
+        print(stored, time.monotonic() - began)
