@@ -202,8 +202,8 @@ def attack(target: Target, examples: int) -> None:
 
     run()
     target.assert_nothing_is_half_written()
-    assert target.answers["answered"] > examples / 10
-    assert target.answers["refused"] > examples / 10
+    assert target.answers["answered"] > examples / 25
+    assert target.answers["refused"] > examples / 25
 
 
 @pytest.mark.timeout(300)
