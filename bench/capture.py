@@ -24,7 +24,7 @@ from urllib.parse import urlsplit
 
 from harness import Bench
 from session_continuity.capture.serving import find_resident
-from session_continuity.capture.spool import Spool
+from session_continuity.capture.spool.spool import Spool
 from session_continuity.web.tokens import CAPTURE, TokenFile
 
 SESSIONS = 8

@@ -19,10 +19,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from session_continuity.capture import facts
-from session_continuity.capture.derivation import FinishedCommand, Rules, derive
-from session_continuity.capture.readers import READERS
-from session_continuity.capture.transcripts import open_lines
+from session_continuity.capture.derivation.derivation import FinishedCommand, Rules, derive
+from session_continuity.capture.facts import facts
+from session_continuity.capture.facts.transcripts import open_lines
+from session_continuity.capture.harnesses.readers import READERS
 
 LABELS = Path(__file__).parents[1] / "tests" / "labels"
 RECORDINGS = Path(__file__).parents[2] / "shared" / "data" / "transcripts"

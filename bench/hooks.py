@@ -31,7 +31,7 @@ os.rename(f"{spool}/.{name}", f"{spool}/{name}")
 
 
 def run(bench: Bench) -> None:
-    from session_continuity.capture.hook_command import hook_command
+    from session_continuity.capture.hook.command import hook_command
     from session_continuity.settings import load_settings
 
     rounds = bench.options.rows(ROUNDS, 20)

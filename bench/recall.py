@@ -21,10 +21,10 @@ from pathlib import Path
 
 from session_continuity import SessionContinuity
 from session_continuity.briefing import brief_continuation
-from session_continuity.capture import facts
-from session_continuity.capture.readers import READERS
-from session_continuity.capture.transcript_import import import_transcript
-from session_continuity.capture.transcripts import detect, open_lines
+from session_continuity.capture.facts import facts
+from session_continuity.capture.facts.transcripts import detect, open_lines
+from session_continuity.capture.harnesses.readers import READERS
+from session_continuity.capture.recorder.transcript_import import import_transcript
 from session_continuity.deployment import Deployment
 from session_continuity.domain.text import printable
 from session_continuity.settings import load_settings

@@ -18,11 +18,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from session_continuity.capture.json_leaves import take_apart
-from session_continuity.capture.redaction import Redactor
-from session_continuity.capture.redaction_rules import load_redaction_rules
-from session_continuity.capture.secret_names import PLACEHOLDER
-from session_continuity.capture.transcripts import open_lines, parse_object, records
+from session_continuity.capture.facts.transcripts import open_lines, parse_object, records
+from session_continuity.capture.redaction.json_leaves import take_apart
+from session_continuity.capture.redaction.redaction import Redactor
+from session_continuity.capture.redaction.redaction_rules import load_redaction_rules
+from session_continuity.capture.redaction.secret_names import PLACEHOLDER
 from session_continuity.settings import load_settings
 
 DATA = Path(__file__).parents[2] / "shared" / "data"

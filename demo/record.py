@@ -9,12 +9,12 @@ import time
 from pathlib import Path
 
 from session_continuity import SessionContinuity
-from session_continuity.capture.derivation import load_rules
-from session_continuity.capture.facts import Problem, SessionStarted
-from session_continuity.capture.readers import READERS
-from session_continuity.capture.recorder import Recorder
-from session_continuity.capture.transcript_import import register_imported
-from session_continuity.capture.transcripts import open_lines
+from session_continuity.capture.derivation.derivation import load_rules
+from session_continuity.capture.facts.facts import Problem, SessionStarted
+from session_continuity.capture.facts.transcripts import open_lines
+from session_continuity.capture.harnesses.readers import READERS
+from session_continuity.capture.recorder.recorder import Recorder
+from session_continuity.capture.recorder.transcript_import import register_imported
 
 
 def main(harness: str, path: str, pause: str) -> None:

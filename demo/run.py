@@ -12,7 +12,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from session_continuity.capture.transcripts import detect
+from session_continuity.capture.facts.transcripts import detect
 
 HERE = Path(__file__).resolve().parent
 HOME = Path(os.environ.get("CONTINUITY_HOME") or HERE.parent / ".demo")

@@ -9,17 +9,17 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
-from session_continuity.capture import (
+from session_continuity.capture.harnesses import (
     claude_code_settings,
     codex_settings,
     gemini_cli_settings,
     opencode_settings,
 )
-from session_continuity.capture.harness_settings import HookLine
-from session_continuity.capture.hook_command import ANSWERED, SCRIPT, hook_mode
-from session_continuity.capture.hook_entries import Handler
-from session_continuity.capture.hooks import ADAPTERS
-from session_continuity.capture.installation import NOT_HOOKS
+from session_continuity.capture.harnesses.harness_settings import HookLine
+from session_continuity.capture.harnesses.hook_entries import Handler
+from session_continuity.capture.harnesses.hooks import ADAPTERS
+from session_continuity.capture.hook.command import ANSWERED, SCRIPT, hook_mode
+from session_continuity.capture.setup.installation import NOT_HOOKS
 
 SOURCES = Path(__file__).parent
 NAME = "session-continuity"

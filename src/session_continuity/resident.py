@@ -20,12 +20,12 @@ import structlog
 import uvicorn
 from starlette.applications import Starlette
 
-from session_continuity.capture.drain import Rejected, drain
-from session_continuity.capture.facts import JSON
-from session_continuity.capture.forwarding import Destination, Forwarder, this_host
+from session_continuity.capture.facts.facts import JSON
 from session_continuity.capture.serving import LOG_FILE, LOG_FOLDER
-from session_continuity.capture.spool import Spool, SpoolRecord, open_spool
-from session_continuity.capture.spool_watch import Condition, SpoolWatch
+from session_continuity.capture.spool.drain import Rejected, drain
+from session_continuity.capture.spool.forwarding import Destination, Forwarder, this_host
+from session_continuity.capture.spool.spool import Spool, SpoolRecord, open_spool
+from session_continuity.capture.spool.watch import Condition, SpoolWatch
 from session_continuity.client import SessionContinuity
 from session_continuity.domain.errors import Conflict, InvalidInput, Refused, SessionContinuityError, Unavailable
 from session_continuity.resident_log import open_log
@@ -183,8 +183,8 @@ class _Drain:
 
 
 def _live_capture(client: SessionContinuity) -> Capture:
-    from session_continuity.capture.live import LiveCapture
-    from session_continuity.capture.redaction import Redactor
+    from session_continuity.capture.recorder.live import LiveCapture
+    from session_continuity.capture.redaction.redaction import Redactor
 
     return LiveCapture(client, redact=Redactor(client.settings).redact)
 

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from session_continuity.capture.processes import seen_process
 from session_continuity.capture.serving import STATE_FILE, Resident, find_resident
-from session_continuity.capture.spool_watch import Condition
+from session_continuity.capture.spool.watch import Condition
 from session_continuity.domain.errors import Conflict, Refused, Unavailable
 
 LOCK_FILE = "serve.lock"

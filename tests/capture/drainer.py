@@ -14,8 +14,8 @@ from pathlib import Path
 from tests.capture.hooking import event_store
 
 from session_continuity import SessionContinuity
-from session_continuity.capture import drain as module
-from session_continuity.capture.spool import Spool
+from session_continuity.capture.spool import drain as module
+from session_continuity.capture.spool.spool import Spool
 
 if __name__ == "__main__":
     module.BATCH_RECORDS = 20

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from session_continuity import NewEvent, SessionContinuity
-from session_continuity.capture.drain import Rejected, Store
-from session_continuity.capture.hook_command import hook_command
-from session_continuity.capture.spool import SpoolRecord
+from session_continuity.capture.hook.command import hook_command
+from session_continuity.capture.spool.drain import Rejected, Store
+from session_continuity.capture.spool.spool import SpoolRecord
 from session_continuity.domain.identity import derived_instance_id
 from session_continuity.settings import load_settings
 

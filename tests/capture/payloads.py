@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
-from session_continuity.capture.facts import HookFacts
-from session_continuity.capture.hooks import ADAPTERS, HookCall
+from session_continuity.capture.facts.facts import HookFacts
+from session_continuity.capture.harnesses.hooks import ADAPTERS, HookCall
 
 T = TypeVar("T")
 

@@ -12,8 +12,8 @@ from typing import Any
 import psycopg
 
 from session_continuity import SessionContinuity
-from session_continuity.capture.live import LiveCapture
-from session_continuity.capture.spool import SpoolRecord
+from session_continuity.capture.recorder.live import LiveCapture
+from session_continuity.capture.spool.spool import SpoolRecord
 
 START = datetime(2026, 3, 2, 9, 0, 0, tzinfo=UTC)
 

@@ -14,10 +14,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from session_continuity.capture import claude_code, facts
-from session_continuity.capture.claude_code import context_window_for, read_transcript
-from session_continuity.capture.facts import Fact, Problem
-from session_continuity.capture.transcripts import detect, open_lines
+from session_continuity.capture.facts import facts
+from session_continuity.capture.facts.facts import Fact, Problem
+from session_continuity.capture.facts.transcripts import detect, open_lines
+from session_continuity.capture.harnesses import claude_code
+from session_continuity.capture.harnesses.claude_code import context_window_for, read_transcript
 
 T = TypeVar("T")
 FIXTURES = Path(__file__).parent / "fixtures"

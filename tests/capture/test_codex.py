@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from session_continuity import SessionContinuity
-from session_continuity.capture import facts
-from session_continuity.capture.codex import read_transcript
-from session_continuity.capture.facts import Fact, Problem
-from session_continuity.capture.transcript_import import import_transcript
-from session_continuity.capture.transcripts import detect, open_lines
+from session_continuity.capture.facts import facts
+from session_continuity.capture.facts.facts import Fact, Problem
+from session_continuity.capture.facts.transcripts import detect, open_lines
+from session_continuity.capture.harnesses.codex import read_transcript
+from session_continuity.capture.recorder.transcript_import import import_transcript
 
 T = TypeVar("T")
 FIXTURES = Path(__file__).parent / "fixtures"

@@ -8,9 +8,9 @@ import pytest
 from tests.capture.scripted import Script, capture, working_day
 
 from session_continuity import InvalidInput, SessionContinuity
-from session_continuity.capture import transcript_import
-from session_continuity.capture.coverage import compare_coverage
-from session_continuity.capture.transcript_import import import_transcript
+from session_continuity.capture.recorder import transcript_import
+from session_continuity.capture.recorder.coverage import compare_coverage
+from session_continuity.capture.recorder.transcript_import import import_transcript
 
 
 @pytest.fixture

@@ -11,10 +11,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from session_continuity.capture import claude_code, facts
-from session_continuity.capture.derivation import DerivedEvent, FinishedCommand, check_rules, derive, load_rules
-from session_continuity.capture.shell_commands import segments
-from session_continuity.capture.transcripts import open_lines
+from session_continuity.capture.derivation.derivation import (
+    DerivedEvent,
+    FinishedCommand,
+    check_rules,
+    derive,
+    load_rules,
+)
+from session_continuity.capture.facts import facts
+from session_continuity.capture.facts.shell_commands import segments
+from session_continuity.capture.facts.transcripts import open_lines
+from session_continuity.capture.harnesses import claude_code
 from session_continuity.domain.errors import InvalidInput
 
 FIXTURES = Path(__file__).parent / "fixtures"

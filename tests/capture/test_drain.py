@@ -30,9 +30,9 @@ from tests.capture.hooking import (
 )
 
 from session_continuity import Refused, SessionContinuity, Unavailable
-from session_continuity.capture import drain as module
-from session_continuity.capture.drain import Rejected, drain
-from session_continuity.capture.spool import RECORD_LIMIT, Spool, SpoolRecord
+from session_continuity.capture.spool import drain as module
+from session_continuity.capture.spool.drain import Rejected, drain
+from session_continuity.capture.spool.spool import RECORD_LIMIT, Spool, SpoolRecord
 
 SEED = int(os.environ.get("CONTINUITY_SEED", random.randrange(2**32)))
 PROCESSES = 8

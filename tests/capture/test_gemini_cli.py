@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from session_continuity.capture import facts
-from session_continuity.capture.facts import Fact, Problem
-from session_continuity.capture.gemini_cli import context_window_for, read_transcript
-from session_continuity.capture.transcripts import detect, open_lines
+from session_continuity.capture.facts import facts
+from session_continuity.capture.facts.facts import Fact, Problem
+from session_continuity.capture.facts.transcripts import detect, open_lines
+from session_continuity.capture.harnesses.gemini_cli import context_window_for, read_transcript
 
 from .payloads import FIXTURES, RECORDINGS
 

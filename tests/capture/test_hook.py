@@ -27,10 +27,10 @@ from tests.capture.hooking import (
 )
 
 from session_continuity import SessionContinuity, Settings
-from session_continuity.capture import hook
-from session_continuity.capture.drain import Rejected, Store
-from session_continuity.capture.hook_answers import context_answer, refusal_answer
-from session_continuity.capture.spool import Spool, SpoolRecord
+from session_continuity.capture.hook import hook
+from session_continuity.capture.hook.answers import context_answer, refusal_answer
+from session_continuity.capture.spool.drain import Rejected, Store
+from session_continuity.capture.spool.spool import Spool, SpoolRecord
 
 HEAVY = ("psycopg", "click", "rich", "orjson", "asyncio", "json", "subprocess", "session_continuity.client")
 
@@ -337,7 +337,10 @@ def test_a_spool_that_is_not_private_is_not_used_by_the_slow_road(home: Path) ->
 
 
 def test_nothing_heavy_is_loaded_to_keep_a_record() -> None:
-    code = f"import sys, session_continuity.capture.hook; print([name for name in {HEAVY} if name in sys.modules])"
+    code = (
+        "import sys, session_continuity.capture.hook.hook; "
+        f"print([name for name in {HEAVY} if name in sys.modules])"
+    )
     done = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "['json']\n"
 

@@ -6,10 +6,11 @@ from collections.abc import Iterable
 
 import pytest
 
-from session_continuity.capture import claude_code, codex, facts, gemini_cli
-from session_continuity.capture.actions import SHELL_TOOLS
-from session_continuity.capture.facts import Fact, HookFacts, Problem
-from session_continuity.capture.transcripts import fields, open_lines, parts_text
+from session_continuity.capture.facts import facts
+from session_continuity.capture.facts.actions import SHELL_TOOLS
+from session_continuity.capture.facts.facts import Fact, HookFacts, Problem
+from session_continuity.capture.facts.transcripts import fields, open_lines, parts_text
+from session_continuity.capture.harnesses import claude_code, codex, gemini_cli
 
 from .payloads import RECORDINGS, read_captured
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from session_continuity.capture import facts
-from session_continuity.capture.hooks import ADAPTERS
+from session_continuity.capture.facts import facts
+from session_continuity.capture.harnesses.hooks import ADAPTERS
 
 from .payloads import AT, PAYLOADS, call, of_type, one, told
 

@@ -17,9 +17,9 @@ import pytest
 from tests.capture.hooking import assert_silent, command, drafts, needs_strace, run_hook, small_disk, start_nothing
 
 from session_continuity import InvalidInput
-from session_continuity.capture import hook_command as module
-from session_continuity.capture.hook_command import ANSWERED, FLUSHED, SCRIPT, hook_command, hook_line
-from session_continuity.capture.spool import RECORD_LIMIT, Spool
+from session_continuity.capture.hook import command as module
+from session_continuity.capture.hook.command import ANSWERED, FLUSHED, SCRIPT, hook_command, hook_line
+from session_continuity.capture.spool.spool import RECORD_LIMIT, Spool
 from session_continuity.settings import load_settings
 
 PAYLOAD = json.dumps({"session_id": "s", "tool_input": {"command": "echo «x»\n" * 500}}).encode()
@@ -220,7 +220,7 @@ def test_the_slow_road_answers_where_it_must(home: Path, spool: Spool, python: P
         assert len(spool.names()) == 1
         (fenced / "5e55").touch()
     done = run_hook(words, PAYLOAD)
-    asked = f"-I -m session_continuity.capture.hook claude-code {event} {os.getpid()} {home} "
+    asked = f"-I -m session_continuity.capture.hook.hook claude-code {event} {os.getpid()} {home} "
     assert (done.returncode, done.stdout, done.stderr) == (0, asked.encode() + PAYLOAD, b"")
     assert len(spool.names()) == (event == "PreToolUse")
 
@@ -290,7 +290,7 @@ def test_flushed_means_the_file_before_it_is_renamed_and_the_folder_after_it(hom
 @needs_strace
 def test_the_slow_road_flushes_in_the_same_order(home: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from session_continuity.capture.spool import Spool\n"
+        "import sys; from pathlib import Path; from session_continuity.capture.spool.spool import Spool\n"
         "Spool(Path(sys.argv[1])).put('codex', 'Stop', b'{}', flush=sys.argv[2] == 'flush')"
     )
     words = [sys.executable, "-c", code, str(home / "spool")]

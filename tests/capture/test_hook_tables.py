@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from session_continuity.capture.hooks import ADAPTERS, HookAdapter
+from session_continuity.capture.harnesses.hooks import ADAPTERS, HookAdapter
 
 PAGE = Path(__file__).parents[2] / "docs" / "capture.md"
 

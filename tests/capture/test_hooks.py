@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from session_continuity.capture import facts
-from session_continuity.capture.facts import HookFacts
-from session_continuity.capture.hooks import ADAPTERS
+from session_continuity.capture.facts import facts
+from session_continuity.capture.facts.facts import HookFacts
+from session_continuity.capture.harnesses.hooks import ADAPTERS
 
 from .payloads import AT, CAPTURED, PAYLOADS, RECORDINGS, call, captured, of_type, one, told
 

@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 
 from session_continuity import SessionContinuity
-from session_continuity.capture import facts
-from session_continuity.capture.actions import SHELL_TOOLS
-from session_continuity.capture.derivation import FinishedCommand, Rules, derive, load_rules
-from session_continuity.capture.transcript_import import import_transcript
-from session_continuity.capture.verdicts import finished
+from session_continuity.capture.derivation.derivation import FinishedCommand, Rules, derive, load_rules
+from session_continuity.capture.derivation.verdicts import finished
+from session_continuity.capture.facts import facts
+from session_continuity.capture.facts.actions import SHELL_TOOLS
+from session_continuity.capture.recorder.transcript_import import import_transcript
 
 ROOT = Path(__file__).parents[2]
 DATA = Path(os.environ.get("CONTINUITY_RECORDINGS") or ROOT.parent / "shared" / "data")

@@ -14,10 +14,10 @@ from tests.client.records import together
 from tests.conftest import RunningServer
 
 from session_continuity import SessionContinuity
-from session_continuity.capture import live_session
-from session_continuity.capture.live import LiveCapture
-from session_continuity.capture.recorder import Recorder
-from session_continuity.capture.spool import SpoolRecord
+from session_continuity.capture.recorder import live_session
+from session_continuity.capture.recorder.live import LiveCapture
+from session_continuity.capture.recorder.recorder import Recorder
+from session_continuity.capture.spool.spool import SpoolRecord
 from session_continuity.domain.work_state import canonical
 
 NewDatabase = Callable[[], str]
@@ -389,7 +389,7 @@ def test_control_hooks_alone_in_other_batches_differ_when_the_recorder_forgets(
 def test_control_the_recording_doubles_what_hooks_told_when_it_tells_all(
     new_database: NewDatabase, script: Script, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from session_continuity.capture.tail import Filling
+    from session_continuity.capture.recorder.tail import Filling
 
     def tells_all(self: Filling, fact: object, recorder: Recorder) -> bool:
         recorder.record(fact)  # type: ignore[arg-type]

@@ -15,11 +15,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from session_continuity import InvalidInput
-from session_continuity.capture import facts
-from session_continuity.capture.facts import Fact, Problem
-from session_continuity.capture.hooks import ADAPTERS
-from session_continuity.capture.opencode import open_rows, read_transcript, session_ids
-from session_continuity.capture.transcripts import Line, detect
+from session_continuity.capture.facts import facts
+from session_continuity.capture.facts.facts import Fact, Problem
+from session_continuity.capture.facts.transcripts import Line, detect
+from session_continuity.capture.harnesses.hooks import ADAPTERS
+from session_continuity.capture.harnesses.opencode import open_rows, read_transcript, session_ids
 
 from .opencode_database import MAIN, make
 from .payloads import call

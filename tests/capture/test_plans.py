@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from session_continuity.capture.facts import Record
-from session_continuity.capture.plans import Plan
+from session_continuity.capture.facts.facts import Record
+from session_continuity.capture.facts.plans import Plan
 
 
 @pytest.mark.parametrize(

@@ -15,11 +15,11 @@ import pytest
 from tests.conftest import BINARIES, WANTED, new_home
 
 from session_continuity import InvalidInput, SessionContinuity
-from session_continuity.capture.drain import drain
-from session_continuity.capture.facts import JSON
-from session_continuity.capture.live import LiveCapture, live_store
-from session_continuity.capture.spool import Spool
-from session_continuity.capture.transcript_import import import_transcript
+from session_continuity.capture.facts.facts import JSON
+from session_continuity.capture.recorder.live import LiveCapture, live_store
+from session_continuity.capture.recorder.transcript_import import import_transcript
+from session_continuity.capture.spool.drain import drain
+from session_continuity.capture.spool.spool import Spool
 from session_continuity.postgres.embedded import EmbeddedServer
 
 from .planting import Planted, Planter, needles

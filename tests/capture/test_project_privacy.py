@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from session_continuity import InvalidInput, SessionContinuity
-from session_continuity.capture import facts
-from session_continuity.capture.project_privacy import ProjectPrivacy
-from session_continuity.capture.transcript_import import import_transcript
+from session_continuity.capture.facts import facts
+from session_continuity.capture.recorder.project_privacy import ProjectPrivacy
+from session_continuity.capture.recorder.transcript_import import import_transcript
 from session_continuity.settings import load_settings
 
 

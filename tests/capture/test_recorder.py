@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from session_continuity import InvalidInput, NewEvent, SessionContinuity
-from session_continuity.capture.transcript_import import import_transcript
+from session_continuity.capture.recorder.transcript_import import import_transcript
 from session_continuity.domain.work_state import canonical
 
 SCRIPT = Path(__file__).parents[2] / "demo" / "session.jsonl"
@@ -170,7 +170,7 @@ def test_a_large_recording_is_read_in_bounded_memory(database: str, recording: P
     program = (
         "import resource, sys\n"
         "from session_continuity import SessionContinuity\n"
-        "from session_continuity.capture.transcript_import import import_transcript\n"
+        "from session_continuity.capture.recorder.transcript_import import import_transcript\n"
         "client = SessionContinuity(dsn=sys.argv[1])\n"
         "client.find_sessions()\n"
         "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
@@ -188,7 +188,7 @@ def test_two_imports_at_once_make_one_session(client: SessionContinuity, databas
     program = (
         "import sys\n"
         "from session_continuity import SessionContinuity\n"
-        "from session_continuity.capture.transcript_import import import_transcript\n"
+        "from session_continuity.capture.recorder.transcript_import import import_transcript\n"
         "import_transcript(SessionContinuity(dsn=sys.argv[1]), 'claude-code', sys.argv[2])\n"
     )
     processes = [subprocess.Popen([sys.executable, "-c", program, database, str(recording)]) for _ in range(3)]

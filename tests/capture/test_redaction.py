@@ -16,12 +16,12 @@ from hypothesis import strategies as st
 from tests.domain.driving import calm
 
 from session_continuity import InvalidInput
-from session_continuity.capture.json_leaves import take_apart
-from session_continuity.capture.redaction import Redactor
-from session_continuity.capture.secret_engine import load_engine
-from session_continuity.capture.secret_names import PLACEHOLDER
-from session_continuity.capture.secret_shapes import Span
-from session_continuity.capture.tag_key import load_tag_key
+from session_continuity.capture.redaction.json_leaves import take_apart
+from session_continuity.capture.redaction.redaction import Redactor
+from session_continuity.capture.redaction.secret_engine import load_engine
+from session_continuity.capture.redaction.secret_names import PLACEHOLDER
+from session_continuity.capture.redaction.secret_shapes import Span
+from session_continuity.capture.redaction.tag_key import load_tag_key
 from session_continuity.settings import load_settings
 
 from .planting import HEX, LETTERS, Planted, Planter

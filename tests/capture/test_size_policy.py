@@ -8,7 +8,7 @@ import re
 import orjson
 import pytest
 
-from session_continuity.capture.size_policy import clipped, clipped_text
+from session_continuity.capture.recorder.size_policy import clipped, clipped_text
 from session_continuity.domain.payload import encode_payload
 
 

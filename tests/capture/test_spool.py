@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from session_continuity import InvalidInput, NotFound, Refused
-from session_continuity.capture.spool import RECORD_LIMIT, Spool
-from session_continuity.capture.spool_names import is_name, make_name, parse_name
+from session_continuity.capture.spool.names import is_name, make_name, parse_name
+from session_continuity.capture.spool.spool import RECORD_LIMIT, Spool
 
 NAME = "claude-code@PreToolUse@7@8-0123456789abcdef"
 TRICKS = (
@@ -264,7 +264,7 @@ def test_any_time_of_a_file_can_be_told(spool: Spool, nanoseconds: int) -> None:
 
 def test_one_process_at_a_time_holds_the_lock_until_it_dies(spool: Spool) -> None:
     code = (
-        "import sys, time; from pathlib import Path; from session_continuity.capture.spool import Spool\n"
+        "import sys, time; from pathlib import Path; from session_continuity.capture.spool.spool import Spool\n"
         "with Spool(Path(sys.argv[1])).locked() as held:\n"
         "    print(held, flush=True); time.sleep(60)"
     )

@@ -14,9 +14,9 @@ from psycopg.conninfo import make_conninfo
 from tests.conftest import RunningServer
 
 from session_continuity import SessionContinuity
-from session_continuity.capture.installation import HARNESSES
-from session_continuity.capture.probe import PROJECT
-from session_continuity.capture.spool import open_spool
+from session_continuity.capture.setup.installation import HARNESSES
+from session_continuity.capture.setup.probe import PROJECT
+from session_continuity.capture.spool.spool import open_spool
 from session_continuity.settings import load_settings
 
 from .conftest import Continuity
@@ -109,7 +109,7 @@ def test_a_hook_that_fails_is_found_by_the_probe(offline: Continuity, installed:
 def test_a_hook_that_keeps_nothing_is_found_by_the_probe(
     offline: Continuity, installed: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("session_continuity.capture.probe._ROW_SECONDS", 0.5)
+    monkeypatch.setattr("session_continuity.capture.setup.probe._ROW_SECONDS", 0.5)
     installed.write_bytes(installed.read_bytes().replace(b'"exec /bin/sh', b'"true /bin/sh'))
     answer = offline("doctor", "--json")
     found = {link["link"]: link["found"] for link in answer.document["links"]}

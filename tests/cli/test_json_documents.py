@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from session_continuity.capture.spool import open_spool
+from session_continuity.capture.spool.spool import open_spool
 from session_continuity.settings import load_settings
 
 from .conftest import Continuity, leaves

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from session_continuity.capture.spool import Spool
+from session_continuity.capture.spool.spool import Spool
 from session_continuity.postgres.embedded import EmbeddedServer
 
 from .conftest import Continuity

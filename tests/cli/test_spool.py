@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from session_continuity.capture.spool import Spool
+from session_continuity.capture.spool.spool import Spool
 from session_continuity.domain.text import printable
 
 from .conftest import Continuity

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from session_continuity import SessionContinuity
-from session_continuity.capture.drain import drain
-from session_continuity.capture.installation import wanted_entries
-from session_continuity.capture.live import live_store
-from session_continuity.capture.spool import open_spool
+from session_continuity.capture.recorder.live import live_store
+from session_continuity.capture.setup.installation import wanted_entries
+from session_continuity.capture.spool.drain import drain
+from session_continuity.capture.spool.spool import open_spool
 from session_continuity.settings import load_settings
 
 from .conftest import Continuity
@@ -81,7 +81,7 @@ def test_a_line_of_the_user_s_that_fails_does_not_take_ours_away(
 def test_a_line_of_the_user_s_that_hangs_is_ended(
     offline: Continuity, known: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("session_continuity.capture.statusline._WRAPPED_SECONDS", 0.2)
+    monkeypatch.setattr("session_continuity.capture.recorder.statusline._WRAPPED_SECONDS", 0.2)
     answer = offline("statusline", "claude-code", "--wrap", "echo first; sleep 100", stdin=status())
     assert [line.split(" |")[0] for line in answer.out.splitlines()] == ["first", "shop-PS-abc123"]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from session_continuity.capture.spool import Spool
+from session_continuity.capture.spool.spool import Spool
 
 from .conftest import Continuity
 

@@ -11,7 +11,7 @@ from psycopg import errors
 from psycopg.conninfo import make_conninfo
 
 from session_continuity import Fenced, InvalidInput, NewCommand, NewEvent, NotFound, Refused, SessionContinuity
-from session_continuity.capture.transcript_import import import_transcript
+from session_continuity.capture.recorder.transcript_import import import_transcript
 from session_continuity.domain.session_registry import Origin
 
 Connection = psycopg.Connection[Any]

@@ -24,8 +24,8 @@ from tests.resident.conftest import Residents, Running, put
 from tests.resident.small_store import stored_numbers
 
 from session_continuity import SessionContinuity
-from session_continuity.capture.forwarding import this_host
-from session_continuity.capture.spool import Spool
+from session_continuity.capture.spool.forwarding import this_host
+from session_continuity.capture.spool.spool import Spool
 from session_continuity.domain.command_log import Command
 from session_continuity.postgres.embedded import EmbeddedServer
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from session_continuity.capture.harness_settings import Place, Scope
-from session_continuity.capture.installation import HARNESSES, Installation, PlannedEdit
+from session_continuity.capture.harnesses.harness_settings import Place, Scope
+from session_continuity.capture.setup.installation import HARNESSES, Installation, PlannedEdit
 from session_continuity.settings import Settings, load_settings
 
 

@@ -15,9 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from session_continuity import InvalidInput, NotFound, Refused
-from session_continuity.capture import claude_code_settings, hook_entries, json_text
-from session_continuity.capture.hooks import ADAPTERS
-from session_continuity.capture.installation import HARNESSES, NOT_HOOKS, Installation, wanted_entries
+from session_continuity.capture.harnesses import claude_code_settings, hook_entries, json_text
+from session_continuity.capture.harnesses.hooks import ADAPTERS
+from session_continuity.capture.setup.installation import HARNESSES, NOT_HOOKS, Installation, wanted_entries
 from session_continuity.settings import Settings
 
 from .conftest import User, make_user

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from session_continuity import InvalidInput
-from session_continuity.capture import json_text
+from session_continuity.capture.harnesses import json_text
 
 COMMENTED = """\
 // the team's settings

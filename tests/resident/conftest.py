@@ -23,7 +23,7 @@ import pytest
 from starlette.applications import Starlette
 
 from session_continuity import resident
-from session_continuity.capture.spool import Spool
+from session_continuity.capture.spool.spool import Spool
 from session_continuity.web.access import Access
 from session_continuity.web.app import create_app
 from session_continuity.web.capture_route import capture_route

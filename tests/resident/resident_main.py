@@ -15,7 +15,7 @@ import threading
 from tests.resident.small_store import SmallStore
 
 from session_continuity import SessionContinuityError, resident
-from session_continuity.capture.forwarding import Destination
+from session_continuity.capture.spool.forwarding import Destination
 from session_continuity.cli.failures import exit_code
 from session_continuity.settings import load_settings
 

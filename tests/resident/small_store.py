@@ -10,8 +10,8 @@ import json
 from collections.abc import Sequence
 
 from session_continuity import SessionContinuity
-from session_continuity.capture.drain import Rejected
-from session_continuity.capture.spool import SpoolRecord
+from session_continuity.capture.spool.drain import Rejected
+from session_continuity.capture.spool.spool import SpoolRecord
 
 
 class SmallStore:

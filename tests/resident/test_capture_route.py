@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from session_continuity.capture.spool import Spool
+from session_continuity.capture.spool.spool import Spool
 
 from .conftest import Intake, post, record
 

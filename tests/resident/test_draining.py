@@ -9,9 +9,9 @@ import pytest
 from tests.faults.killing import own_home
 
 from session_continuity import SessionContinuity
-from session_continuity.capture.forwarding import this_host
-from session_continuity.capture.spool import Spool
-from session_continuity.capture.spool_watch import Condition, SpoolWatch
+from session_continuity.capture.spool.forwarding import this_host
+from session_continuity.capture.spool.spool import Spool
+from session_continuity.capture.spool.watch import Condition, SpoolWatch
 from session_continuity.domain.errors import Refused, Unavailable
 from session_continuity.postgres.embedded import EmbeddedServer
 

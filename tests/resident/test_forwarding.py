@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 
 from session_continuity import InvalidInput, Unavailable
-from session_continuity.capture import forwarding
-from session_continuity.capture.forwarding import Destination, Forwarder
-from session_continuity.capture.spool import Spool
+from session_continuity.capture.spool import forwarding
+from session_continuity.capture.spool.forwarding import Destination, Forwarder
+from session_continuity.capture.spool.spool import Spool
 from session_continuity.web import access, capture_route
 
 from .conftest import Intake, environment, put, wait_until

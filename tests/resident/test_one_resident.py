@@ -20,7 +20,7 @@ from tests.client.proxy import Proxy
 from session_continuity import Refused
 from session_continuity.capture.processes import seen_process
 from session_continuity.capture.serving import ensure_serving, find_resident
-from session_continuity.capture.spool import Spool
+from session_continuity.capture.spool.spool import Spool
 from session_continuity.postgres.embedded import EmbeddedServer
 from session_continuity.resident_process import residence, stop_resident
 from session_continuity.settings import load_settings
@@ -224,7 +224,7 @@ def test_an_ordinary_user_is_served(residents: Residents, home_of_nobody: Path) 
         pytest.skip("the user nobody can't read this project's folder")
     running = ready(residents.start("serve", str(home_of_nobody), "-", python=PYTHON, user=NOBODY), home_of_nobody)
     code = (
-        "import sys; from pathlib import Path; from session_continuity.capture.spool import Spool\n"
+        "import sys; from pathlib import Path; from session_continuity.capture.spool.spool import Spool\n"
         """Spool(Path(sys.argv[1])).put('claude-code', 'Stop', b'{"session": "s", "number": 1}')"""
     )
     assert as_nobody("-c", code, str(home_of_nobody / "spool")).returncode == 0

@@ -11,7 +11,7 @@ from session_continuity.cli.arguments import Call, Command, instance_argument, p
 from session_continuity.cli.output import write_note, write_table
 
 if TYPE_CHECKING:
-    from session_continuity.capture.coverage import CoverageReport
+    from session_continuity.capture.recorder.coverage import CoverageReport
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
@@ -22,7 +22,7 @@ FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @pass_call
 def coverage(call: Call, instance_id: str, transcript: Path | None) -> None:
     """Compare what the hooks of a session saw with its own recording, in both directions."""
-    from session_continuity.capture.coverage import compare_coverage
+    from session_continuity.capture.recorder.coverage import compare_coverage
 
     report = compare_coverage(call.client, instance_id, transcript)
     call.answer(report, lambda: _show(report))

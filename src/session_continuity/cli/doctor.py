@@ -13,7 +13,7 @@ from session_continuity.cli.init import current_place
 from session_continuity.cli.output import write_note, write_table
 
 if TYPE_CHECKING:
-    from session_continuity.capture.diagnosis import Link
+    from session_continuity.capture.setup.diagnosis import Link
 
 
 @click.command(cls=Command, examples=("continuity doctor", "continuity doctor --json"))
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 @pass_call
 def doctor(call: Call, ctx: click.Context, no_probe: bool) -> None:
     """Check every link from the hook to the row, and say what to do."""
-    from session_continuity.capture.diagnosis import Diagnosis, probe_links
+    from session_continuity.capture.setup.diagnosis import Diagnosis, probe_links
 
     diagnosis = Diagnosis(call.settings, current_place("user"))
     links = diagnosis.links()

@@ -14,8 +14,8 @@ from session_continuity.cli.failures import FAILED, exit_code
 from session_continuity.cli.output import is_terminal, write_error, write_fields, write_note, write_text
 
 if TYPE_CHECKING:
-    from session_continuity.capture.transcript_import import ImportReport
-    from session_continuity.capture.transcripts import Harness
+    from session_continuity.capture.facts.transcripts import Harness
+    from session_continuity.capture.recorder.transcript_import import ImportReport
 
 _T = TypeVar("_T")
 
@@ -89,7 +89,7 @@ def rules() -> None:
 @pass_call
 def check_rules(call: Call, ctx: click.Context, file: Path | None) -> None:
     """Run the examples of all derivation rules, of the shipped ones and of those in FILE."""
-    from session_continuity.capture import derivation, derivation_rules
+    from session_continuity.capture.derivation import derivation, derivation_rules
 
     found = derivation_rules.load_rules(file)
     failures = derivation.check_rules(found)
@@ -143,13 +143,13 @@ def _import(
 
 def _sessions(harness: Harness, file: Path) -> Sequence[str | None]:
     """The sessions in a recording: OpenCode keeps all of them in one database, the others one in each file."""
-    from session_continuity.capture.opencode import session_ids
+    from session_continuity.capture.harnesses.opencode import session_ids
 
     return session_ids(file) if harness == "opencode" else (None,)
 
 
 def _import_one(call: Call, harness: Harness, file: Path, options: dict[str, Any]) -> ImportReport:
-    from session_continuity.capture.transcript_import import import_transcript
+    from session_continuity.capture.recorder.transcript_import import import_transcript
 
     with _progress(file) as progress:
         return import_transcript(call.client, harness, file, progress=progress, **options)

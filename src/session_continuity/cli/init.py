@@ -14,8 +14,8 @@ from session_continuity.cli.confirmation import confirm
 from session_continuity.cli.output import write_note, write_text
 
 if TYPE_CHECKING:
-    from session_continuity.capture.harness_settings import Place, Scope
-    from session_continuity.capture.installation import PlannedEdit
+    from session_continuity.capture.harnesses.harness_settings import Place, Scope
+    from session_continuity.capture.setup.installation import PlannedEdit
 
 AGENT = click.Choice(["claude-code", "codex", "gemini-cli", "opencode"])
 SCOPE = click.Choice(["user", "project"])
@@ -45,7 +45,7 @@ SCOPE = click.Choice(["user", "project"])
 @pass_call
 def init(call: Call, agents: tuple[str, ...], scope: Scope, dry_run: bool, undo: bool, yes: bool) -> None:
     """Install the hooks into the settings of the agents, showing the diff first."""
-    from session_continuity.capture.installation import HARNESSES, Installation
+    from session_continuity.capture.setup.installation import HARNESSES, Installation
 
     place = current_place(scope)
     installation = Installation(call.settings, place)
@@ -69,14 +69,14 @@ def init(call: Call, agents: tuple[str, ...], scope: Scope, dry_run: bool, undo:
 
 def current_place(scope: Scope) -> Place:
     """This user, or the project in the current folder."""
-    from session_continuity.capture.harness_settings import Place
+    from session_continuity.capture.harnesses.harness_settings import Place
 
     return Place(scope=scope, home=Path.home(), project=Path.cwd(), environment=dict(os.environ))
 
 
 def _next_steps(call: Call, place: Place, planned: Sequence[PlannedEdit]) -> list[str]:
     """What the user has to do, since nobody else may."""
-    from session_continuity.capture.installation import HARNESSES
+    from session_continuity.capture.setup.installation import HARNESSES
 
     notes: list[str] = []
     if call.settings.dsn and call.settings.sources["dsn"] in ("option", "CONTINUITY_DSN"):

@@ -14,7 +14,7 @@ from session_continuity.cli.arguments import Call, Group, pass_call
 from session_continuity.cli.output import write_note, write_table
 
 if TYPE_CHECKING:
-    from session_continuity.capture.facts import JSON
+    from session_continuity.capture.facts.facts import JSON
 
 FILE = click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path)
 _SHOWN_PLACE = 200
@@ -48,7 +48,7 @@ def check_file(call: Call, file: Path) -> None:
 
     Secrets of the same tag are equal.
     """
-    from session_continuity.capture.redaction import Redactor
+    from session_continuity.capture.redaction.redaction import Redactor
 
     redactor = Redactor(call.settings)
     found = [
@@ -98,7 +98,7 @@ def _values(file: Path) -> Iterator[tuple[int, JSON]]:
 
 def _findings(line: int, before: JSON, after: JSON) -> Iterator[Finding]:
     """The placeholders that were not there before."""
-    from session_continuity.capture.secret_names import PLACEHOLDER
+    from session_continuity.capture.redaction.secret_names import PLACEHOLDER
 
     is_text = isinstance(before, str)
     for place, old, new in _changed(before, after):

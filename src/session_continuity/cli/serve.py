@@ -84,13 +84,13 @@ def forward(call: Call, url: str, token_stdin: bool, plain_http: bool) -> None:
     """Forward this machine's spool to the resident server of another."""
     import gc
 
-    from session_continuity.capture.forwarding import Destination
+    from session_continuity.capture.spool.forwarding import Destination
 
     token = read_stdin("token") if token_stdin else os.environ.get("CONTINUITY_TOKEN", "")
     if not token.strip():
         raise click.UsageError("the token is missing: --token-stdin reads it, or set CONTINUITY_TOKEN.")
     destination = Destination.of(url, token.strip(), plain=plain_http)
-    from session_continuity.capture.redaction import Redactor
+    from session_continuity.capture.redaction.redaction import Redactor
     from session_continuity.resident import forward as run
 
     gc.enable()  # the command line turns it off, but this one runs for long
@@ -130,7 +130,7 @@ def _detach(call: Call, host: str | None, port: int | None, allow_hosts: tuple[s
 
 def _show_status(call: Call) -> None:
     from session_continuity.capture.serving import find_resident
-    from session_continuity.capture.spool import FOLDER, open_spool
+    from session_continuity.capture.spool.spool import FOLDER, open_spool
 
     resident = find_resident(call.settings.home)
     spool = open_spool(call.settings).status() if (call.settings.home / FOLDER).exists() else None

@@ -10,7 +10,7 @@ from session_continuity.cli.arguments import Call, Group, limit_option, pass_cal
 from session_continuity.cli.output import json_text, write_fields, write_note, write_table, write_text
 
 if TYPE_CHECKING:
-    from session_continuity.capture.spool import Spool, SpoolStatus
+    from session_continuity.capture.spool.spool import Spool, SpoolStatus
 
 State = Literal["waiting", "quarantined"]
 
@@ -87,7 +87,7 @@ def drop(call: Call, names: tuple[str, ...], everything: bool, yes: bool) -> Non
 
 
 def _open(call: Call) -> Spool:
-    from session_continuity.capture.spool import open_spool
+    from session_continuity.capture.spool.spool import open_spool
 
     return open_spool(call.settings)
 
@@ -103,7 +103,7 @@ def _records(opened: Spool, state: State | None, limit: int) -> list[dict[str, A
 
 
 def _described(state: State, record: Any) -> dict[str, Any]:
-    from session_continuity.capture.spool_names import parse_name
+    from session_continuity.capture.spool.names import parse_name
 
     parts = parse_name(record.name)
     told = {name: getattr(record, name) for name in record.__dataclass_fields__}

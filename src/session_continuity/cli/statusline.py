@@ -23,7 +23,7 @@ def statusline() -> None:
 @pass_call
 def claude_code(call: Call, wrap: str | None) -> None:
     """Print instance, epic, context percentage and active hours of a Claude Code session."""
-    from session_continuity.capture.statusline import status_line
+    from session_continuity.capture.recorder.statusline import status_line
 
     shown = status_line(call.settings, "claude-code", sys.stdin.buffer.read(_LIMIT), wrap)
     call.answer({"line": shown.decode("utf-8", "replace").rstrip("\n")}, lambda: _write(shown))

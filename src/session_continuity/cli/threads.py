@@ -151,7 +151,7 @@ def _continue(
 def _tell_hooks(call: Call, loser: Session, successor: Session) -> None:
     """Let the hooks of the session that was taken over know it at once."""
     if loser.harness_session_id:
-        from session_continuity.capture.fence_notice import mark_fenced
+        from session_continuity.capture.recorder.fence_notice import mark_fenced
 
         mark_fenced(call.settings, loser, successor.instance_id, successor.owner_epoch)
 

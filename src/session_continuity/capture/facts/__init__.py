@@ -1,0 +1,1 @@
+"""What agents told, in one vocabulary for all of them."""

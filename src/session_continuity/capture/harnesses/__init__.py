@@ -1,0 +1,1 @@
+"""One agent each: its hooks, its recordings, its settings."""

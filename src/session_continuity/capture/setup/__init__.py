@@ -1,0 +1,1 @@
+"""Putting the hooks in place, and finding what is wrong with them."""

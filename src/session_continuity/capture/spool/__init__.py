@@ -1,0 +1,1 @@
+"""Captures on disk until they are stored: written, drained, forwarded."""
