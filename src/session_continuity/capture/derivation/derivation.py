@@ -11,20 +11,29 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
-from . import file_changes
-from .actions import SHELL_TOOLS
-from .derivation_rules import Example, Rule, Rules, load_rules
-from .facts import JSON, Outcome, Record
-from .shell_commands import (
+from session_continuity.capture.derivation import file_changes
+from session_continuity.capture.derivation.derivation_rules import Example, Rule, Rules, load_rules
+from session_continuity.capture.derivation.verdicts import (
+    Finished,
+    Verdict,
+    beheaded,
+    blamed,
+    finished,
+    passes_on,
+    reading,
+    speaks_for,
+)
+from session_continuity.capture.facts.actions import SHELL_TOOLS
+from session_continuity.capture.facts.facts import JSON, Outcome, Record
+from session_continuity.capture.facts.shell_commands import (
     arguments_of,
     command_of,
     matching_arguments,
     option_value,
     segments,
 )
-from .shell_scanner import Segment
-from .transcripts import fields, names, parse_object, text
-from .verdicts import Finished, Verdict, beheaded, blamed, finished, passes_on, reading, speaks_for
+from session_continuity.capture.facts.shell_scanner import Segment
+from session_continuity.capture.facts.transcripts import fields, names, parse_object, text
 
 __all__ = ["DerivedEvent", "FinishedCommand", "Rules", "check_rules", "derive", "load_rules"]
 

@@ -16,7 +16,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, cast, get_args
 
-from ..domain.errors import InvalidInput
+from session_continuity.domain.errors import InvalidInput
 
 Kind: TypeAlias = Literal["test", "validation", "deployment", "record", "files", "patch"]
 Take: TypeAlias = Literal["all", "last", "move", "redirect", "output"]
@@ -100,7 +100,7 @@ def load_rules(extra: Path | None = None) -> Rules:
 
 @cache
 def _shipped() -> Rules:
-    content = resources.files(__package__).joinpath(SHIPPED).read_text("utf-8")
+    content = resources.files("session_continuity.capture.derivation").joinpath(SHIPPED).read_text("utf-8")
     rules, _ = _parse(content, SHIPPED)
     return Rules(rules=rules)
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import posixpath
 from typing import Literal, TypeAlias
 
-from .derivation_rules import Rule
-from .facts import JSON, Record
-from .shell_commands import arguments_of
-from .shell_scanner import Segment
-from .transcripts import fields, parts_text, text
+from session_continuity.capture.derivation.derivation_rules import Rule
+from session_continuity.capture.facts.facts import JSON, Record
+from session_continuity.capture.facts.shell_commands import arguments_of
+from session_continuity.capture.facts.shell_scanner import Segment
+from session_continuity.capture.facts.transcripts import fields, parts_text, text
 
 Change: TypeAlias = Literal["created", "modified", "deleted"]
 Changes: TypeAlias = dict[str, JSON]

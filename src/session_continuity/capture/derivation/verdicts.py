@@ -9,10 +9,10 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-from .derivation_rules import Pattern, Rule
-from .facts import JSON
-from .shell_scanner import Segment
-from .transcripts import fields, names, parts_text, text, whole
+from session_continuity.capture.derivation.derivation_rules import Pattern, Rule
+from session_continuity.capture.facts.facts import JSON
+from session_continuity.capture.facts.shell_scanner import Segment
+from session_continuity.capture.facts.transcripts import fields, names, parts_text, text, whole
 
 HEAD_CHARACTERS, TAIL_CHARACTERS = 16 * 1024, 64 * 1024
 _LINE_CHARACTERS = 1000

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 
-from .facts import Record
-from .shell_commands import command_text, segments
-from .transcripts import names
+from session_continuity.capture.facts.facts import Record
+from session_continuity.capture.facts.shell_commands import command_text, segments
+from session_continuity.capture.facts.transcripts import names
 
 SHELL_TOOLS = names("Bash bash run_shell_command shell shell_command exec_command local_shell container.exec")
 """Claude Code: Bash; OpenCode: bash; Gemini: run_shell_command; Codex: the others, 0.104 on exec_command."""

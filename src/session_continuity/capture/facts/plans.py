@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import get_args
 
-from .facts import JSON, PlanItem, PlanStatus, Record
-from .transcripts import fields, parts_text, text
+from session_continuity.capture.facts.facts import JSON, PlanItem, PlanStatus, Record
+from session_continuity.capture.facts.transcripts import fields, parts_text, text
 
 WHOLE_PLAN_TOOLS = frozenset({"TodoWrite", "update_plan", "todowrite", "write_todos"})
 """Tools that write the whole plan: Claude Code (seen: 1.0), Codex, OpenCode, Gemini CLI."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 
-from .transcripts import names
+from session_continuity.capture.facts.transcripts import names
 
 INTERRUPTION = "[Request interrupted by user"
 """Claude Code 1.0 and 2.1 write it as a text of the user, with "for tool use" when a tool was stopped."""

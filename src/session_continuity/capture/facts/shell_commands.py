@@ -11,9 +11,9 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 
-from .facts import JSON, Record
-from .shell_scanner import Segment, scan
-from .transcripts import elements, fields, names, text
+from session_continuity.capture.facts.facts import JSON, Record
+from session_continuity.capture.facts.shell_scanner import Segment, scan
+from session_continuity.capture.facts.transcripts import elements, fields, names, text
 
 MAX_COMMAND_CHARACTERS = 256 * 1024
 _MAX_NESTING, _MAX_WRAPPERS = 4, 10

@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeAlias, cast
 
 import orjson
 
-from .facts import JSON, Problem, Record
+from session_continuity.capture.facts.facts import JSON, Problem, Record
 
 MAX_LINE_BYTES = 64 * 1024 * 1024
 """A longer line is skipped and reported, so that one line can't fill the memory."""

@@ -10,15 +10,31 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from . import facts
-from .actions import SHELL_TOOLS, SUBAGENT_TOOLS, action_of
-from .claude_results import finished_call
-from .facts import JSON, Fact, Problem, Record
-from .plans import PLAN_TOOLS, plan_text
-from .prompts import CONTINUATION, INTERRUPTION, PromptQueue, between, slash_command, written_by_person
-from .shell_commands import command_text
-from .transcript_reader import KEPT, TranscriptReader
-from .transcripts import Line, elements, fields, names, parts_text, remember, text, whole
+from session_continuity.capture.facts import facts
+from session_continuity.capture.facts.actions import SHELL_TOOLS, SUBAGENT_TOOLS, action_of
+from session_continuity.capture.facts.facts import JSON, Fact, Problem, Record
+from session_continuity.capture.facts.plans import PLAN_TOOLS, plan_text
+from session_continuity.capture.facts.prompts import (
+    CONTINUATION,
+    INTERRUPTION,
+    PromptQueue,
+    between,
+    slash_command,
+    written_by_person,
+)
+from session_continuity.capture.facts.shell_commands import command_text
+from session_continuity.capture.facts.transcripts import (
+    Line,
+    elements,
+    fields,
+    names,
+    parts_text,
+    remember,
+    text,
+    whole,
+)
+from session_continuity.capture.harnesses.claude_results import finished_call
+from session_continuity.capture.harnesses.transcript_reader import KEPT, TranscriptReader
 
 HARNESS = "claude-code"
 

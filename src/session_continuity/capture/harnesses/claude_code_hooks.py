@@ -9,13 +9,20 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
-from . import facts
-from .actions import SUBAGENT_TOOLS
-from .claude_results import finished_call
-from .facts import JSON, Fact, HookFacts, Record
-from .hook_events import Hook, HookCall, HookEvent, HookSession, HookTable, refusals
-from .prompts import SlashCommand, written_by_person
-from .transcripts import fields, names, text, whole
+from session_continuity.capture.facts import facts
+from session_continuity.capture.facts.actions import SUBAGENT_TOOLS
+from session_continuity.capture.facts.facts import JSON, Fact, HookFacts, Record
+from session_continuity.capture.facts.prompts import SlashCommand, written_by_person
+from session_continuity.capture.facts.transcripts import fields, names, text, whole
+from session_continuity.capture.harnesses.claude_results import finished_call
+from session_continuity.capture.harnesses.hook_events import (
+    Hook,
+    HookCall,
+    HookEvent,
+    HookSession,
+    HookTable,
+    refusals,
+)
 
 HARNESS: str = "claude-code"
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from datetime import datetime
 
-from .facts import JSON, Outcome, Record, ToolFinished
-from .transcripts import fields, parts_text, whole
+from session_continuity.capture.facts.facts import JSON, Outcome, Record, ToolFinished
+from session_continuity.capture.facts.transcripts import fields, parts_text, whole
 
 _EXIT_CODE = re.compile(r"(?:Error: )?Exit code (\d{1,4})\n?")
 _NOT_RUN = (

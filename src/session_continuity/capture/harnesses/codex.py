@@ -10,15 +10,29 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
-from . import facts
-from .actions import SHELL_TOOLS, SUBAGENT_TOOLS, action_of
-from .codex_results import ReadOutput, Told, finished_call, read_output, told_by_event
-from .facts import JSON, Fact, Problem, Record
-from .plans import PLAN_TOOLS
-from .prompts import between, written_by_person
-from .shell_commands import command_text
-from .transcript_reader import KEPT, Handler, TranscriptReader
-from .transcripts import Line, fields, parse_object, parts_text, remember, text, whole
+from session_continuity.capture.facts import facts
+from session_continuity.capture.facts.actions import SHELL_TOOLS, SUBAGENT_TOOLS, action_of
+from session_continuity.capture.facts.facts import JSON, Fact, Problem, Record
+from session_continuity.capture.facts.plans import PLAN_TOOLS
+from session_continuity.capture.facts.prompts import between, written_by_person
+from session_continuity.capture.facts.shell_commands import command_text
+from session_continuity.capture.facts.transcripts import (
+    Line,
+    fields,
+    parse_object,
+    parts_text,
+    remember,
+    text,
+    whole,
+)
+from session_continuity.capture.harnesses.codex_results import (
+    ReadOutput,
+    Told,
+    finished_call,
+    read_output,
+    told_by_event,
+)
+from session_continuity.capture.harnesses.transcript_reader import KEPT, Handler, TranscriptReader
 
 HARNESS = "codex"
 

@@ -10,13 +10,20 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
-from . import facts
-from .actions import SHELL_TOOLS
-from .codex_results import Told, finished_call, read_output
-from .facts import Fact, HookFacts, Record
-from .hook_events import Hook, HookCall, HookEvent, HookSession, HookTable, refusals
-from .prompts import written_by_person
-from .transcripts import fields, names, parse_object, parts_text, text
+from session_continuity.capture.facts import facts
+from session_continuity.capture.facts.actions import SHELL_TOOLS
+from session_continuity.capture.facts.facts import Fact, HookFacts, Record
+from session_continuity.capture.facts.prompts import written_by_person
+from session_continuity.capture.facts.transcripts import fields, names, parse_object, parts_text, text
+from session_continuity.capture.harnesses.codex_results import Told, finished_call, read_output
+from session_continuity.capture.harnesses.hook_events import (
+    Hook,
+    HookCall,
+    HookEvent,
+    HookSession,
+    HookTable,
+    refusals,
+)
 
 HARNESS: str = "codex"
 

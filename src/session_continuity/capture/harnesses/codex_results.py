@@ -6,8 +6,8 @@ import re
 from dataclasses import dataclass
 from datetime import datetime
 
-from .facts import JSON, Outcome, Record, ToolFinished
-from .transcripts import fields, parse_object, parts_text, text, whole
+from session_continuity.capture.facts.facts import JSON, Outcome, Record, ToolFinished
+from session_continuity.capture.facts.transcripts import fields, parse_object, parts_text, text, whole
 
 _EXIT_CODE = re.compile(r"^(?:Process exited with code|Exit code:) (-?\d{1,10})\s*$", re.MULTILINE)
 _WALL_TIME = re.compile(r"^Wall time: (\d{1,9}(?:\.\d{1,9})?) seconds", re.MULTILINE)

@@ -9,14 +9,23 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from . import facts
-from .actions import SUBAGENT_TOOLS, action_of
-from .facts import JSON, Fact, Problem, Record
-from .gemini_results import finished_call
-from .plans import WHOLE_PLAN_TOOLS
-from .prompts import between, written_by_person
-from .transcript_reader import TranscriptReader
-from .transcripts import MAX_LINE_BYTES, Line, elements, fields, moment, parts_text, text, whole
+from session_continuity.capture.facts import facts
+from session_continuity.capture.facts.actions import SUBAGENT_TOOLS, action_of
+from session_continuity.capture.facts.facts import JSON, Fact, Problem, Record
+from session_continuity.capture.facts.plans import WHOLE_PLAN_TOOLS
+from session_continuity.capture.facts.prompts import between, written_by_person
+from session_continuity.capture.facts.transcripts import (
+    MAX_LINE_BYTES,
+    Line,
+    elements,
+    fields,
+    moment,
+    parts_text,
+    text,
+    whole,
+)
+from session_continuity.capture.harnesses.gemini_results import finished_call
+from session_continuity.capture.harnesses.transcript_reader import TranscriptReader
 
 HARNESS = "gemini-cli"
 

@@ -10,14 +10,21 @@ import json
 from collections.abc import Iterator, Mapping
 from hashlib import sha256
 
-from . import facts
-from .actions import SUBAGENT_TOOLS
-from .facts import Fact, HookFacts, Record
-from .gemini_cli import context_window_for
-from .gemini_results import finished_call
-from .hook_events import Hook, HookCall, HookEvent, HookSession, HookTable, refusals
-from .prompts import written_by_person
-from .transcripts import fields, names, parts_text, text, whole
+from session_continuity.capture.facts import facts
+from session_continuity.capture.facts.actions import SUBAGENT_TOOLS
+from session_continuity.capture.facts.facts import Fact, HookFacts, Record
+from session_continuity.capture.facts.prompts import written_by_person
+from session_continuity.capture.facts.transcripts import fields, names, parts_text, text, whole
+from session_continuity.capture.harnesses.gemini_cli import context_window_for
+from session_continuity.capture.harnesses.gemini_results import finished_call
+from session_continuity.capture.harnesses.hook_events import (
+    Hook,
+    HookCall,
+    HookEvent,
+    HookSession,
+    HookTable,
+    refusals,
+)
 
 HARNESS: str = "gemini-cli"
 

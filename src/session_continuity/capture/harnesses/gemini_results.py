@@ -6,8 +6,8 @@ import re
 from dataclasses import dataclass
 from datetime import datetime
 
-from .actions import SHELL_TOOLS
-from .facts import Outcome, Record, ToolCalled, ToolFinished
+from session_continuity.capture.facts.actions import SHELL_TOOLS
+from session_continuity.capture.facts.facts import Outcome, Record, ToolCalled, ToolFinished
 
 _WRAPPING = ("<untrusted_context>\n", "\n</untrusted_context>")
 _TRAILER = re.compile(r"(Error|Exit Code|Signal|Background PIDs|Process Group PGID): (.*)")

@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from . import facts
-from .actions import action_of
-from .facts import JSON, Fact, HookFacts, Record
-from .plans import WHOLE_PLAN_TOOLS, Plan
-from .transcripts import fields, names, text
+from session_continuity.capture.facts import facts
+from session_continuity.capture.facts.actions import action_of
+from session_continuity.capture.facts.facts import JSON, Fact, HookFacts, Record
+from session_continuity.capture.facts.plans import WHOLE_PLAN_TOOLS, Plan
+from session_continuity.capture.facts.transcripts import fields, names, text
 
 _NEVER_KEPT = names("user_email env environ environment")
 _MAX_NESTING = 64

@@ -15,9 +15,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Protocol
 
-from . import claude_code_hooks, codex_hooks, gemini_cli_hooks, opencode_hooks
-from .facts import HookFacts, Record
-from .hook_events import HookCall
+from session_continuity.capture.facts.facts import HookFacts, Record
+from session_continuity.capture.harnesses import claude_code_hooks, codex_hooks, gemini_cli_hooks, opencode_hooks
+from session_continuity.capture.harnesses.hook_events import HookCall
 
 __all__ = ["ADAPTERS", "HookAdapter", "HookCall"]
 

@@ -13,13 +13,13 @@ from pathlib import Path
 
 import orjson
 
-from ..domain.errors import InvalidInput
-from . import facts
-from .facts import Fact, Problem, Record
-from .opencode_parts import ABORTED, called, moment_of, outcome, sent_off
-from .prompts import written_by_person
-from .transcript_reader import KEPT, TranscriptReader
-from .transcripts import MAX_LINE_BYTES, Line, fields, parse_object, remember, text
+from session_continuity.capture.facts import facts
+from session_continuity.capture.facts.facts import Fact, Problem, Record
+from session_continuity.capture.facts.prompts import written_by_person
+from session_continuity.capture.facts.transcripts import MAX_LINE_BYTES, Line, fields, parse_object, remember, text
+from session_continuity.capture.harnesses.opencode_parts import ABORTED, called, moment_of, outcome, sent_off
+from session_continuity.capture.harnesses.transcript_reader import KEPT, TranscriptReader
+from session_continuity.domain.errors import InvalidInput
 
 HARNESS = "opencode"
 

@@ -29,12 +29,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from . import facts
-from .facts import JSON, Fact, HookFacts, Record
-from .hook_events import Hook, HookCall, HookEvent, HookSession, HookTable, refusals
-from .opencode_parts import ABORTED, called, outcome, sent_off, used_tokens
-from .prompts import written_by_person
-from .transcripts import elements, fields, names, text, whole
+from session_continuity.capture.facts import facts
+from session_continuity.capture.facts.facts import JSON, Fact, HookFacts, Record
+from session_continuity.capture.facts.prompts import written_by_person
+from session_continuity.capture.facts.transcripts import elements, fields, names, text, whole
+from session_continuity.capture.harnesses.hook_events import (
+    Hook,
+    HookCall,
+    HookEvent,
+    HookSession,
+    HookTable,
+    refusals,
+)
+from session_continuity.capture.harnesses.opencode_parts import ABORTED, called, outcome, sent_off, used_tokens
 
 HARNESS: str = "opencode"
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
-from . import facts
-from .actions import SHELL_TOOLS, SUBAGENT_TOOLS, action_of
-from .facts import JSON, Fact, Outcome, Record
-from .plans import WHOLE_PLAN_TOOLS, Plan
-from .transcripts import fields, text, whole
+from session_continuity.capture.facts import facts
+from session_continuity.capture.facts.actions import SHELL_TOOLS, SUBAGENT_TOOLS, action_of
+from session_continuity.capture.facts.facts import JSON, Fact, Outcome, Record
+from session_continuity.capture.facts.plans import WHOLE_PLAN_TOOLS, Plan
+from session_continuity.capture.facts.transcripts import fields, text, whole
 
 ABORTED = "MessageAbortedError"
 """The error of an answer that the user stopped."""

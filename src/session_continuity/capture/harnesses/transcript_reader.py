@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from typing import ClassVar
 
-from . import facts
-from .facts import JSON, Fact, Problem, Record
-from .plans import Plan
-from .transcripts import Line, Recent, fields, moment, records, remember, text
+from session_continuity.capture.facts import facts
+from session_continuity.capture.facts.facts import JSON, Fact, Problem, Record
+from session_continuity.capture.facts.plans import Plan
+from session_continuity.capture.facts.transcripts import Line, Recent, fields, moment, records, remember, text
 
 KEPT = 4096
 """Open calls, running agents and the like; the oldest is forgotten beyond that."""

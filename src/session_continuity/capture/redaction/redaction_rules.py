@@ -103,7 +103,7 @@ def _joined(own: Any, shipped: Any) -> Any:
 
 @cache
 def _shipped() -> RedactionRules:
-    content = resources.files(__package__).joinpath(SHIPPED).read_text("utf-8")
+    content = resources.files("session_continuity.capture.redaction").joinpath(SHIPPED).read_text("utf-8")
     return _parse(content, SHIPPED)
 
 
