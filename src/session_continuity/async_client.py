@@ -15,7 +15,9 @@ from session_continuity.domain import (
     family,
     forgetting,
     health,
+    leases,
     notes,
+    service_passes,
     session_registry,
     standup,
     threads,
@@ -175,3 +177,8 @@ class AsyncSessionContinuity:
 
     preview_forgetting = _awaiting(forgetting.preview_forgetting)
     forget_session = _awaiting(forgetting.forget_session)
+
+    hold_leases = _awaiting(leases.hold_leases)
+    release_leases = _awaiting(leases.release_leases)
+    record_pass = _awaiting(service_passes.record_pass)
+    list_services = _awaiting(service_passes.list_services)

@@ -14,7 +14,9 @@ from session_continuity.domain import (
     family,
     forgetting,
     health,
+    leases,
     notes,
+    service_passes,
     session_registry,
     standup,
     threads,
@@ -103,3 +105,8 @@ class SessionContinuity:
 
     preview_forgetting = _blocking(forgetting.preview_forgetting)
     forget_session = _blocking(forgetting.forget_session)
+
+    hold_leases = _blocking(leases.hold_leases)
+    release_leases = _blocking(leases.release_leases)
+    record_pass = _blocking(service_passes.record_pass)
+    list_services = _blocking(service_passes.list_services)

@@ -17,7 +17,9 @@ from session_continuity.domain import (
     family,
     forgetting,
     health,
+    leases,
     notes,
+    service_passes,
     session_registry,
     standup,
     threads,
@@ -37,6 +39,8 @@ MODULES = (
     standup,
     family,
     health,
+    leases,
+    service_passes,
 )
 LIFE = {"run", "close"}
 ONLY_AWAITED = {"append_prepared", "subscribe", "lead"}
