@@ -24,6 +24,7 @@ PARTS = (
     "hooks",
     "capture",
     "mcp_calls",
+    "archive",
 )
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from session_continuity.domain.errors import InvalidInput
+from session_continuity.domain.retention_policy import KEEP_EVERYTHING, Retention, parse_retention
 
 FILE_NAME = "settings.toml"
 MOST_PATTERNS, LONGEST_PATTERN = 100, 200
@@ -72,6 +73,8 @@ class Settings:
     session start and compaction may hold the agent up.
     stored_text_characters: a longer captured text is stored as its head, tail, size and hash. projects: what is
     captured in some folders.
+    retention: from which age rows go to the archive. archive_folder: where archives lie, by default in the data
+    folder. archive_format: parquet, json-lines, or auto (Parquet where its extra is installed).
     """
 
     home: Path
@@ -92,6 +95,9 @@ class Settings:
     hook_seconds: float = 10.0
     stored_text_characters: int = 20_000
     projects: Mapping[str, ProjectSettings] = field(default_factory=dict[str, "ProjectSettings"])
+    retention: Retention = KEEP_EVERYTHING
+    archive_folder: Path | None = None
+    archive_format: str = "auto"
     sources: Mapping[str, str]
 
 
@@ -115,7 +121,11 @@ _RANGES = {
     "hook_seconds": (0.5, 600),
     "stored_text_characters": (1_000, 90_000),
 }
-_CHOICES = {"session_start_brief": ("off", "notice", "brief"), "fence_tools": ("tell", "block")}
+_CHOICES = {
+    "session_start_brief": ("off", "notice", "brief"),
+    "fence_tools": ("tell", "block"),
+    "archive_format": ("auto", "parquet", "json-lines"),
+}
 _NAMES = tuple(field.name for field in fields(Settings) if field.name != "sources")
 
 
@@ -159,7 +169,9 @@ def _read(file: Path) -> dict[str, Any]:
 
 
 def _checked(name: str, value: Any, source: str) -> Any:
-    if name in ("home", "postgres_binaries"):
+    if name == "retention":
+        return value if isinstance(value, Retention) else parse_retention(value, source)
+    if name in ("home", "postgres_binaries", "archive_folder"):
         return Path(value).expanduser().absolute()
     if name in _CHOICES:
         if value not in _CHOICES[name]:

@@ -172,6 +172,8 @@ def test_every_block_runs_unchanged_in_the_printed_order(connection: Connection)
         run(connection, block, role="" if block in (GRANTS, ROLLBACK) else "supervisor")
     tables = connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public' ORDER BY 1")
     assert tables.fetchall() == [
+        ("archived_sessions",),
+        ("archives",),
         ("schema_migrations",),
         ("service_leases",),
         ("service_passes",),

@@ -18,7 +18,9 @@ Connection = psycopg.Connection[Any]
 
 SESSION, DOOMED = "shop-PS-aaaaaa", "shop-PS-bbbbbb"
 RECORDS = ("supervisor_sessions", "command_log", "event_store", "checkpoints")
-TABLES = (*RECORDS, "session_tombstones", "schema_migrations", "service_leases", "service_passes")
+TABLES = (*RECORDS, "session_tombstones", "schema_migrations", "service_leases", "service_passes", "archives",
+          "archived_sessions")  # fmt: skip
+ARCHIVE = "VALUES ('a', 'a', 'a', 'a', 'a')"
 ROLES = ("supervisor", "continuity_writer", "stranger", "continuity")
 INSERTS = {
     "supervisor_sessions": "(instance_id, project, instance_type) VALUES ('shop-MS-cccccc', 'shop', 'MS')",
@@ -29,6 +31,8 @@ INSERTS = {
     "schema_migrations": "(version) VALUES ('1')",
     "service_leases": "VALUES ('x', 'x', 1, now(), now())",
     "service_passes": "VALUES (gen_random_uuid(), 'x', 'x', now(), now(), 0, '{}', NULL)",
+    "archives": "(archive_id, project, host, folder, format) VALUES ('x', 'x', 'x', 'x', 'x')",
+    "archived_sessions": "VALUES ('a', 'y', 0, 0, 0)",
 }
 IDENTITY = {
     "supervisor_sessions": "instance_id",
@@ -39,6 +43,8 @@ IDENTITY = {
     "schema_migrations": "version",
     "service_leases": "expires_at",
     "service_passes": "error",
+    "archives": "format",
+    "archived_sessions": "instance_id",
 }
 ON_TABLES = {
     "read": "SELECT 1 FROM {table}",
@@ -54,6 +60,7 @@ ON_TABLES = {
 }
 EVERYTHING = set(ON_TABLES)
 LISTS = ("session_tombstones", "schema_migrations")
+ARCHIVES = ("archives", "archived_sessions")
 SERVICES = {
     "service_leases": {"read", "insert", "rewrite"},
     "service_passes": {"read", "insert", "rewrite", "delete"},
@@ -61,9 +68,10 @@ SERVICES = {
 ALLOWED_ON_TABLES: dict[str, dict[str, set[str]]] = {
     "supervisor": {table: {"read", "insert", "rewrite", "delete"} for table in RECORDS}
     | {table: {"read"} for table in LISTS}
+    | {table: {"read", "insert", "rewrite", "delete"} for table in ARCHIVES}
     | SERVICES,
     "continuity_writer": {table: {"read", "insert"} for table in RECORDS}
-    | {table: {"read"} for table in LISTS}
+    | {table: {"read"} for table in (*LISTS, *ARCHIVES)}
     | SERVICES,
     "stranger": {table: set[str]() for table in TABLES},
     "continuity": dict.fromkeys(TABLES, EVERYTHING),
@@ -110,6 +118,7 @@ def stocked(connection: Connection, client: SessionContinuity) -> Connection:
         client.append_event(instance_id, "test_passed")
         client.take_checkpoint(instance_id)
     connection.execute("DELETE FROM supervisor_sessions WHERE instance_id = %s", (DOOMED,))
+    connection.execute(f"INSERT INTO archives (archive_id, project, host, folder, format) {ARCHIVE}".encode())
     for role in ("stranger", "bystander"):
         if not connection.execute("SELECT FROM pg_roles WHERE rolname = %s", (role,)).fetchall():
             connection.execute(f"CREATE ROLE {role}".encode())

@@ -16,7 +16,7 @@ SOURCE = Path(session_continuity.__file__).parent
 QUERIES = SOURCE / "postgres" / "queries"
 NAMES = sorted(statements())
 PLACEHOLDER = re.compile(r"%\((\w+)\)[sbt]")
-ADMINISTRATION = ("verification.sql", "provisioning.sql", "forgetting.sql")
+ADMINISTRATION = ("verification.sql", "provisioning.sql", "forgetting.sql", "archiving.sql", "row_streams.sql")
 
 
 def names_in(file: Path) -> list[str]:

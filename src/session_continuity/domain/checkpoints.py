@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any, Literal, cast
 from uuid import UUID
 
-from session_continuity.domain.errors import Conflict, Fenced, NotFound, OperationConflict
+from session_continuity.domain.errors import Conflict, Fenced, NotFound, OperationConflict, Refused
 from session_continuity.domain.fold import FoldedEvent, fold
 from session_continuity.domain.identity import check_instance_id, operation_id
 from session_continuity.domain.operation import Contended, Operation, Rows, Statement, Steps
@@ -118,6 +118,9 @@ def recover_steps(instance_id: str, until: int | None = None, as_of: datetime | 
         replayed = yield from replay_steps(instance_id, until)
         return replace(replayed, distrusted=(checkpoint_id,))
     folded = len(rows) - 1
+    first, last = rows[0][3], rows[-1][3]
+    if last - first != folded or (until is not None and folded < _PAGE and last < until):
+        yield from _refuse_archived(instance_id, first, last if folded == _PAGE else until)
     fold(state, (FoldedEvent(instance_id, *row[2:]) for row in rows[1:]))
     if folded == _PAGE:
         folded += yield from _fold_pages(state, instance_id, state["sequence_num"], until)
@@ -163,11 +166,31 @@ def _fold_pages(state: WorkState, instance_id: str, after: int, until: int | Non
         rows = yield Statement(
             "read_folded", {"instance_id": instance_id, "after": after, "until": until, "limit": _PAGE}
         )
+        if not rows or rows[-1][2] - after != len(rows):
+            yield from _refuse_archived(instance_id, after, rows[-1][2] if len(rows) == _PAGE else until)
         fold(state, map(FoldedEvent._make, rows))
         folded += len(rows)
         if len(rows) < _PAGE:
             return folded
         after = rows[-1][2]
+
+
+def _refuse_archived(instance_id: str, after: int, until: int | None) -> Steps[None]:
+    """Where numbers are missing, plain SQL may have left them out; but archived events must not be passed over."""
+    archives = yield Statement(
+        "find_archived_events", {"instance_id": instance_id, "after": after, "until": until}
+    )
+    if archives:
+        gone = all(state == "deleted" for _, state in archives)
+        raise Refused(
+            f"events of {instance_id} are needed that "
+            + ("the retention policy deleted" if gone else "were archived")
+            + f" ({', '.join(name for name, _ in archives[:3])})"
+            + ("" if gone else f"; `continuity archive restore {instance_id}` brings them back"),
+            code="events_archived",
+            instance_id=instance_id,
+            archives=[name for name, _ in archives],
+        )
 
 
 def _number_at(instance_id: str, until: int | None, as_of: datetime) -> Steps[int]:

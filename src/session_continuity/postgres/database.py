@@ -148,7 +148,7 @@ def _failure(error: psycopg.Error, limits: Limits, until: float) -> SessionConti
 
 
 @contextmanager
-def connect(conninfo: str, timeout: float = 30.0) -> Generator[Connection[tuple[Any, ...]]]:
+def connect(conninfo: str, timeout: float = 30.0) -> Generator[_BoundConnection]:
     """A connection of its own for set-up work, its waits bounded by `timeout` seconds. Raises Unavailable."""
     limits, until = Limits(deadline=timeout), time.monotonic() + timeout
     try:

@@ -34,7 +34,15 @@ _SERVICE_GRANTS = {
     "service_leases": ("INSERT", "SELECT", "UPDATE"),
     "service_passes": ("DELETE", "INSERT", "SELECT", "UPDATE"),
 }
-_RELATIONS = (*TABLES, *_SERVICE_GRANTS, "session_tombstones", "schema_migrations", "command_log_id_seq")
+_ARCHIVES = ("archives", "archived_sessions")
+_RELATIONS = (
+    *TABLES,
+    *_SERVICE_GRANTS,
+    *_ARCHIVES,
+    "session_tombstones",
+    "schema_migrations",
+    "command_log_id_seq",
+)
 _TABLE_PRIVILEGES = ("SELECT", "INSERT", "UPDATE", "DELETE", "TRUNCATE", "REFERENCES", "TRIGGER")
 _READ, _REPORT_GRANTS = ("SELECT",), ("DELETE", "INSERT", "SELECT", "UPDATE")
 _CHANGING_SESSION = (
@@ -65,7 +73,7 @@ _CHANGING_COMMAND = (
     "tags",
 )
 _GRANTS: dict[str, dict[str, tuple[str, ...]]] = {
-    "supervisor": dict.fromkeys(TABLES, _REPORT_GRANTS)
+    "supervisor": dict.fromkeys((*TABLES, *_ARCHIVES), _REPORT_GRANTS)
     | _SERVICE_GRANTS
     | {"session_tombstones": _READ, "schema_migrations": _READ, "command_log_id_seq": ("SELECT", "USAGE")},
     "continuity_writer": {
@@ -74,6 +82,7 @@ _GRANTS: dict[str, dict[str, tuple[str, ...]]] = {
         "event_store": ("INSERT", "SELECT"),
         "checkpoints": ("INSERT", "SELECT"),
         **_SERVICE_GRANTS,
+        **dict.fromkeys(_ARCHIVES, _READ),
         "session_tombstones": _READ,
         "schema_migrations": _READ,
         "command_log_id_seq": ("USAGE",),

@@ -1,0 +1,1 @@
+"""Moves old rows into files, proves that they are there, and brings them back."""

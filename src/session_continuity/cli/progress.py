@@ -1,0 +1,29 @@
+"""A progress bar on standard error, when that is a terminal."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+
+from session_continuity.cli.output import is_terminal
+
+
+@contextmanager
+def progress_bar() -> Generator[Callable[[str, int, int], None] | None]:
+    """Yields what is told a step, what is done of it and the whole; None where nobody would see it."""
+    if not is_terminal(sys.stderr):
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("", total=None)
+        yield lambda step, done, whole: bar.update(task, description=step, completed=done, total=whole)

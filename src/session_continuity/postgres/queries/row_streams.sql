@@ -1,0 +1,64 @@
+-- name: lock_prunable
+-- Those of the sessions of which rows may be deleted, kept from being held or forgotten until that is done.
+SELECT instance_id FROM supervisor_sessions
+WHERE instance_id = ANY (%(instance_ids)s::text[]) AND NOT legal_hold AND NOT metadata ? 'forgotten'
+ORDER BY instance_id
+FOR SHARE;
+
+-- name: stream_sessions
+-- The registry's rows of some sessions.
+SELECT {session_columns} FROM supervisor_sessions WHERE instance_id = ANY (%(instance_ids)s::text[])
+ORDER BY instance_id;
+
+-- name: stream_events
+-- Events between two numbers of each session.
+SELECT e.event_id, e.instance_id, e.event_type, e.sequence_num, e.event_data, e.metadata, e.timestamp, e.created_at,
+    e.owner_epoch
+FROM unnest(%(instance_ids)s::text[], %(firsts)s::bigint[], %(lasts)s::bigint[]) AS g (instance_id, first, last)
+JOIN event_store e ON e.instance_id = g.instance_id AND e.sequence_num BETWEEN g.first AND g.last
+ORDER BY e.instance_id, e.sequence_num;
+
+-- name: stream_commands
+-- Commands by their ids.
+SELECT id, instance_id, command_type, action, tool_name, parameters, result, success, error_message,
+    execution_time_ms, tags, context_data, created_at, owner_epoch, operation_id, tool_call_id, outcome, started_at, late
+FROM command_log WHERE id = ANY (%(ids)s::bigint[])
+ORDER BY instance_id, id;
+
+-- name: stream_checkpoints
+-- Checkpoints by their ids.
+SELECT checkpoint_id, instance_id, checkpoint_type, sequence_num, context_window_percent, work_state, metadata,
+    timestamp, created_at, owner_epoch, state_hash, schema_version
+FROM checkpoints WHERE checkpoint_id = ANY (%(ids)s::uuid[])
+ORDER BY instance_id, checkpoint_id;
+
+-- name: prune_events
+-- Deletes events between two numbers of each session.
+DELETE FROM event_store e
+USING unnest(%(instance_ids)s::text[], %(firsts)s::bigint[], %(lasts)s::bigint[]) AS g (instance_id, first, last)
+WHERE e.instance_id = g.instance_id AND e.sequence_num BETWEEN g.first AND g.last;
+
+-- name: prune_commands
+-- Deletes commands by their ids.
+DELETE FROM command_log WHERE id = ANY (%(ids)s::bigint[]);
+
+-- name: prune_checkpoints
+-- Deletes checkpoints by their ids.
+DELETE FROM checkpoints WHERE checkpoint_id = ANY (%(ids)s::uuid[]);
+
+-- name: lock_forgotten
+-- Those of the sessions that were forgotten; the others can't be until the transaction ends.
+SELECT l.instance_id FROM (
+    SELECT instance_id, metadata FROM supervisor_sessions
+    WHERE instance_id = ANY (%(instance_ids)s::text[]) ORDER BY instance_id FOR SHARE) l
+WHERE l.metadata ? 'forgotten';
+
+-- name: find_buried
+-- Those of the sessions that were deleted.
+SELECT DISTINCT t.instance_id FROM session_tombstones t
+WHERE t.instance_id = ANY (%(instance_ids)s::text[]) AND NOT t.forgotten
+    AND NOT EXISTS (SELECT FROM supervisor_sessions s WHERE s.instance_id = t.instance_id);
+
+-- name: latest_migration
+-- The schema that rows are copied from.
+SELECT max(version) FROM schema_migrations;
