@@ -10,6 +10,7 @@ import pytest
 
 from session_continuity import AsyncSessionContinuity, SessionContinuity
 from session_continuity.domain import (
+    automatic_checkpoints,
     checkpoints,
     command_log,
     comparison,
@@ -21,6 +22,7 @@ from session_continuity.domain import (
     notes,
     service_passes,
     session_registry,
+    stale_sweep,
     standup,
     threads,
     timeline,
@@ -41,6 +43,8 @@ MODULES = (
     health,
     leases,
     service_passes,
+    stale_sweep,
+    automatic_checkpoints,
 )
 LIFE = {"run", "close"}
 ONLY_AWAITED = {"append_prepared", "subscribe", "lead"}

@@ -36,7 +36,7 @@ SESSIONS = RowKind(
         "last_sequence_num": "integer", "parent_instance_id": "text", "parent_sequence_num": "integer",
         "relation": "text", "harness": "text", "harness_session_id": "text", "host": "text", "pid": "integer",
         "cwd": "text", "git_branch": "text", "git_head": "text", "heartbeat_interval_seconds": "integer",
-        "metadata": "text", "legal_hold": "boolean",
+        "metadata": "text", "legal_hold": "boolean", "process_seen_at": "text",
     },
 )  # fmt: skip
 EVENTS = RowKind(

@@ -59,6 +59,7 @@ _CHANGING_SESSION = (
     "last_sequence_num",
     "metadata",
     "pid",
+    "process_seen_at",
     "status",
     "superseded_by",
 )

@@ -7,7 +7,11 @@ FOR SHARE;
 
 -- name: stream_sessions
 -- The registry's rows of some sessions.
-SELECT {session_columns} FROM supervisor_sessions WHERE instance_id = ANY (%(instance_ids)s::text[])
+SELECT instance_id, project, instance_type, status, context_percent, current_epic, last_heartbeat, created_at,
+    closed_at, thread_id, owner_epoch, superseded_by, last_sequence_num, parent_instance_id, parent_sequence_num,
+    relation, harness, harness_session_id, host, pid, cwd, git_branch, git_head, heartbeat_interval_seconds, metadata,
+    legal_hold, process_seen_at
+FROM supervisor_sessions WHERE instance_id = ANY (%(instance_ids)s::text[])
 ORDER BY instance_id;
 
 -- name: stream_events
