@@ -51,7 +51,7 @@ WITH undeclared AS MATERIALIZED (
 ), marked AS (
     UPDATE supervisor_sessions s SET status = 'stale', last_sequence_num = s.last_sequence_num + 1
     FROM silent
-    WHERE s.instance_id = silent.instance_id AND s.status = 'active' AND s.superseded_by IS NULL
+    WHERE s.instance_id = ANY (ARRAY[silent.instance_id]) AND s.status = 'active' AND s.superseded_by IS NULL
     RETURNING s.instance_id, s.last_sequence_num, s.owner_epoch, s.last_heartbeat, s.process_seen_at,
         s.heartbeat_interval_seconds, silent.place
 )
@@ -80,7 +80,7 @@ WITH gone AS MATERIALIZED (
 ), marked AS (
     UPDATE supervisor_sessions s SET status = 'stale', last_sequence_num = s.last_sequence_num + 1
     FROM gone
-    WHERE s.instance_id = gone.instance_id AND s.status = 'active' AND s.superseded_by IS NULL
+    WHERE s.instance_id = ANY (ARRAY[gone.instance_id]) AND s.status = 'active' AND s.superseded_by IS NULL
     RETURNING s.instance_id, s.last_sequence_num, s.owner_epoch, s.last_heartbeat, s.process_seen_at,
         s.heartbeat_interval_seconds, gone.place
 )
@@ -129,5 +129,5 @@ FROM (
         AND last_heartbeat > now() + interval '1 minute'
     LIMIT %(limit)s FOR NO KEY UPDATE SKIP LOCKED
 ) future
-WHERE s.instance_id = future.instance_id
+WHERE s.instance_id = ANY (ARRAY[future.instance_id])
 RETURNING s.instance_id;
