@@ -106,7 +106,7 @@ class Runner:
 
     def stop(self, seconds: float) -> bool:
         """End every pass before its next operation, and give the leases up; False when one takes longer than
-        `seconds`. What an operation had begun then either happens whole or not at all."""
+        `seconds`; may be called again. What an operation had begun then either happens whole or not at all."""
         until = time.monotonic() + seconds
         self._stopping.set()
         self._leadership.stop(seconds)
