@@ -1,5 +1,5 @@
-"""The database clock moved by an hour and by 30 days both ways, under a real server: no living session stays stale,
-no dead one seems alive, and the order of events is what it was.
+"""The database clock moved by an hour and by 30 days both ways, under a real server: no living session stays
+stale, no dead one seems alive, and the order of events is what it was.
 
 The clock is moved by libfaketime, of the system or where CONTINUITY_FAKETIME says (its libfaketime.so.1).
 """

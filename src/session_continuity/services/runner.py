@@ -44,8 +44,8 @@ def run_pass(
     may_go_on: Callable[[], bool] = lambda: True,
     keep_quiet: bool = True,
 ) -> tuple[Pass, ServicePass | None]:
-    """One pass of a service, and what was kept of it: with `keep_quiet` also one that did nothing. A pass that fails
-    is kept with its error, and raises it; one that may not go on raises PassEnded and keeps nothing."""
+    """One pass of a service, and what was kept of it: with `keep_quiet` also one that did nothing. A pass that
+    fails is kept with its error, and raises it; one that may not go on raises PassEnded and keeps nothing."""
     started = time.monotonic()
     try:
         done = service.run_once(BoundClient(client, may_go_on))
