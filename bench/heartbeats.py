@@ -175,7 +175,7 @@ def stale_query(bench: Bench, sessions: int) -> None:
             "report": [_executed(plain, _REPORT_STALE) for _ in rounds],
         }
         bench.compare(f"{what}, in the server", in_server, "the report's columns", "report", at_most=1.7)
-        bench.compare(f"{what}, find_silent, in the server", in_server, "find_silent", "report", at_most=1.7)
+        bench.compare(f"{what}, find_silent, in the server", in_server, "find_silent", "report")
 
 
 def _executed(connection: psycopg.Connection, query: str, parameters: object = None, turns: int = 20) -> float:
