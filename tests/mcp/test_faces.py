@@ -35,6 +35,7 @@ NOT_A_TOOL = SERVICES | {
     "list_services": "for who runs the server: `continuity services list`",
     "send_heartbeats": "for the drain, which beats for many sessions; an agent beats for itself: send_heartbeat",
     "settle_imported": "belongs to the import of recordings",
+    "record_context_percent": "for the drain; an agent tells it with its heartbeat: send_heartbeat",
     "record_commands": "for the drain; an agent records one command at a time: record_command",
     "get_command": "search_commands answers the same row",
     "append_event": "append_events with one event: one way to append is easier to choose",
@@ -47,6 +48,7 @@ NOT_A_TOOL = SERVICES | {
 NOT_A_COMMAND = SERVICES | {
     "send_heartbeats": "for the drain",
     "settle_imported": "belongs to the import, whose command is `continuity import`",
+    "record_context_percent": "for the drain",
     "record_commands": "for the drain",
     "append_events": "`continuity events append` appends one; many come by `continuity import`",
     "record_note": "`continuity events append ID note_recorded`",

@@ -87,6 +87,12 @@ WHERE instance_id = %(instance_id)s AND superseded_by IS NULL
     AND last_heartbeat <= coalesce(%(last_seen)s::timestamptz, last_heartbeat)
 RETURNING {session_columns};
 
+-- name: record_context_percent
+-- How full the context window was last seen, also of a closed session.
+UPDATE supervisor_sessions SET context_percent = coalesce(%(context_percent)s::integer, context_percent)
+WHERE instance_id = %(instance_id)s AND superseded_by IS NULL
+RETURNING {session_columns};
+
 -- name: find_sessions
 -- Sessions by latest heartbeat.
 SELECT {session_columns} FROM supervisor_sessions
