@@ -22,6 +22,7 @@ INTERVAL, LEASE_SECONDS = 0.05, 1.0
 def naive(dsn: str) -> None:
     """As a sweep is often written."""
     with psycopg.connect(dsn, autocommit=True) as connection:
+        print("ready", flush=True)
         while True:
             silent = connection.execute(
                 "SELECT instance_id FROM supervisor_sessions"
@@ -40,7 +41,6 @@ def naive(dsn: str) -> None:
 
 def main() -> None:
     dsn, mode = sys.argv[1:]
-    print("ready", flush=True)
     if mode == "naive":
         naive(dsn)
     with SessionContinuity(dsn=dsn) as client:

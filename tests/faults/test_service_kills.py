@@ -41,10 +41,15 @@ class Keepers:
             process.kill()
             process.wait()
 
+    def wait_until_ready(self) -> None:
+        for process in self._running:
+            assert process.stdout is not None
+            assert process.stdout.readline() == b"ready\n"
+
     def _start(self, number: int) -> subprocess.Popen[bytes]:
         # Every second one works without a lease, as a leader does that was paused and goes on.
         mode = "naive" if self._naive else ("leased", "free")[number % 2]
-        return subprocess.Popen([sys.executable, KEEPER, self._dsn, mode], stdout=subprocess.DEVNULL)
+        return subprocess.Popen([sys.executable, KEEPER, self._dsn, mode], stdout=subprocess.PIPE)
 
 
 def wave(connection: Connection, client: SessionContinuity, number: int) -> tuple[list[str], list[str]]:
@@ -105,6 +110,7 @@ def test_reading_first_and_updating_then_makes_transitions_several_times(
     """The control."""
     keepers = Keepers(database, 4, naive=True)
     try:
+        keepers.wait_until_ready()  # all of them at work
         silent = many(connection, 200, silent=200)
         until = time.monotonic() + 60
         while connection.execute("SELECT count(*) FROM supervisor_sessions WHERE status = 'active'").fetchall()[0][
