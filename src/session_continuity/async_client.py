@@ -8,6 +8,7 @@ from functools import wraps
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 from session_continuity.domain import (
+    automatic_checkpoints,
     checkpoints,
     command_log,
     comparison,
@@ -15,8 +16,11 @@ from session_continuity.domain import (
     family,
     forgetting,
     health,
+    leases,
     notes,
+    service_passes,
     session_registry,
+    stale_sweep,
     standup,
     threads,
     timeline,
@@ -176,3 +180,18 @@ class AsyncSessionContinuity:
 
     preview_forgetting = _awaiting(forgetting.preview_forgetting)
     forget_session = _awaiting(forgetting.forget_session)
+
+    find_silent = _awaiting(stale_sweep.find_silent)
+    count_silent = _awaiting(stale_sweep.count_silent)
+    mark_silent = _awaiting(stale_sweep.mark_silent)
+    mark_gone = _awaiting(stale_sweep.mark_gone)
+    find_processes = _awaiting(stale_sweep.find_processes)
+    find_stale_unsaved = _awaiting(stale_sweep.find_stale_unsaved)
+    bring_back_from_future = _awaiting(stale_sweep.bring_back_from_future)
+    find_checkpoints_due = _awaiting(automatic_checkpoints.find_checkpoints_due)
+    take_due_checkpoint = _awaiting(automatic_checkpoints.take_due_checkpoint)
+
+    hold_leases = _awaiting(leases.hold_leases)
+    release_leases = _awaiting(leases.release_leases)
+    record_pass = _awaiting(service_passes.record_pass)
+    list_services = _awaiting(service_passes.list_services)

@@ -7,6 +7,7 @@ from functools import wraps
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 from session_continuity.domain import (
+    automatic_checkpoints,
     checkpoints,
     command_log,
     comparison,
@@ -14,8 +15,11 @@ from session_continuity.domain import (
     family,
     forgetting,
     health,
+    leases,
     notes,
+    service_passes,
     session_registry,
+    stale_sweep,
     standup,
     threads,
     timeline,
@@ -104,3 +108,18 @@ class SessionContinuity:
 
     preview_forgetting = _blocking(forgetting.preview_forgetting)
     forget_session = _blocking(forgetting.forget_session)
+
+    find_silent = _blocking(stale_sweep.find_silent)
+    count_silent = _blocking(stale_sweep.count_silent)
+    mark_silent = _blocking(stale_sweep.mark_silent)
+    mark_gone = _blocking(stale_sweep.mark_gone)
+    find_processes = _blocking(stale_sweep.find_processes)
+    find_stale_unsaved = _blocking(stale_sweep.find_stale_unsaved)
+    bring_back_from_future = _blocking(stale_sweep.bring_back_from_future)
+    find_checkpoints_due = _blocking(automatic_checkpoints.find_checkpoints_due)
+    take_due_checkpoint = _blocking(automatic_checkpoints.take_due_checkpoint)
+
+    hold_leases = _blocking(leases.hold_leases)
+    release_leases = _blocking(leases.release_leases)
+    record_pass = _blocking(service_passes.record_pass)
+    list_services = _blocking(service_passes.list_services)
