@@ -143,6 +143,7 @@ class AsyncSessionContinuity:
     send_heartbeats = _awaiting(session_registry.send_heartbeats)
     close_session = _awaiting(session_registry.close_session)
     settle_imported = _awaiting(session_registry.settle_imported)
+    record_context_percent = _awaiting(session_registry.record_context_percent)
     get_session = _awaiting(session_registry.get_session)
     find_sessions = _awaiting(session_registry.find_sessions)
 

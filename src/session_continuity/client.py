@@ -71,6 +71,7 @@ class SessionContinuity:
     send_heartbeats = _blocking(session_registry.send_heartbeats)
     close_session = _blocking(session_registry.close_session)
     settle_imported = _blocking(session_registry.settle_imported)
+    record_context_percent = _blocking(session_registry.record_context_percent)
     get_session = _blocking(session_registry.get_session)
     find_sessions = _blocking(session_registry.find_sessions)
 

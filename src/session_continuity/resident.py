@@ -46,6 +46,7 @@ _LOOK_SECONDS = 5.0
 """Between two looks at an idle spool (its capacity, drafts of killed hooks) and at the running sessions."""
 
 _STOP_SECONDS = 3.0
+_MOMENT = 0.3
 _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 
@@ -94,9 +95,10 @@ def serve(
                 if ready is not None:
                     ready(url)
                 yield
-                services.stop(_STOP_SECONDS / 2)
+                services.stop(0)  # all end at once
                 if not watch.stop(_STOP_SECONDS):
                     _log.warning("stopped_in_the_middle", waits="the records that it dealt with wait in the spool")
+                services.stop(_MOMENT)
 
             app = create_app(
                 Access(port=port, hosts=hosts, tokens=tokens),

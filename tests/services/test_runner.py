@@ -100,6 +100,23 @@ def test_a_lost_reply_does_not_double_a_pass(client: SessionContinuity, connecti
     assert connection.execute("SELECT count(*) FROM service_passes").fetchall() == [(1,)]
 
 
+def test_an_idle_runner_keeps_few_of_its_passes(client: SessionContinuity, connection: Connection) -> None:
+    idle = Counting(work=lambda client: Pass(done=0), fleet_wide=False, interval_seconds=0.01)
+    connection.execute("CREATE TABLE kept (at timestamptz DEFAULT now())")
+    connection.execute(
+        "CREATE FUNCTION count_kept() RETURNS trigger LANGUAGE plpgsql AS"
+        " 'BEGIN INSERT INTO kept DEFAULT VALUES; RETURN NEW; END'"
+    )
+    connection.execute(
+        "CREATE TRIGGER count_kept AFTER INSERT ON service_passes FOR EACH ROW EXECUTE FUNCTION count_kept()"
+    )
+    running = Runner(client, [idle])
+    running.start()
+    eventually(lambda: idle.passes >= 20)
+    assert running.stop(5)
+    assert connection.execute("SELECT count(*) FROM kept").fetchall() == [(1,)]
+
+
 def test_of_several_runners_one_does_the_fleets_work_and_each_its_own(database: str) -> None:
     clients = [SessionContinuity(dsn=database) for _ in range(3)]
     fleet = [Counting() for _ in clients]

@@ -275,6 +275,21 @@ def settle_imported(
     return Operation("settle_imported", steps)
 
 
+def record_context_percent(instance_id: str, context_percent: int) -> Operation[Session]:
+    """How full the context window was last seen, without a heartbeat: also of a session that is closed. One that
+    was taken over stays as it is. Raises NotFound."""
+    parameters = {
+        "instance_id": check_instance_id(instance_id),
+        "context_percent": check_percent("context_percent", context_percent),
+    }
+
+    def steps() -> Steps[Session]:
+        rows = yield Statement("record_context_percent", parameters)
+        return session_from_row(rows[0]) if rows else (yield from get_session(instance_id).steps())
+
+    return Operation("record_context_percent", steps)
+
+
 def get_session(instance_id: str) -> Operation[Session]:
     """The session by its full id. Raises NotFound."""
     check_instance_id(instance_id)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from session_continuity.domain.errors import InvalidInput
 from session_continuity.domain.health import SILENT_AFTER
@@ -33,9 +33,9 @@ BEAT_EVERY = timedelta(seconds=15)
 """Between two heartbeats of a session whose process is seen running."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SilentSession:
-    """An active session whose time has run out. Times are aware, from the database clock."""
+class SilentSession(NamedTuple):
+    """An active session whose time has run out. Times are aware, from the database clock. A named tuple, since a
+    fleet may fall silent at once."""
 
     instance_id: str
     project: str
@@ -82,7 +82,6 @@ class StaleUnsaved:
     reason: str
 
 
-_FIELDS = tuple(SilentSession.__dataclass_fields__)
 _PROCESS_FIELDS = tuple(SeenProcess.__dataclass_fields__)
 
 
@@ -93,7 +92,7 @@ def find_silent(*, stale_after: timedelta = SILENT_AFTER, limit: int = 1_000) ->
 
     def steps() -> Steps[list[SilentSession]]:
         rows = yield Statement("find_silent", parameters)
-        return [SilentSession(**dict(zip(_FIELDS, row, strict=True))) for row in rows]
+        return [SilentSession._make(row) for row in rows]
 
     return Operation("find_silent", steps)
 

@@ -24,6 +24,9 @@ from session_continuity.services.service import BoundClient, Pass, PassEnded, Se
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
 """Seconds after a pass that failed; each further one doubles the pause."""
 
+QUIET_SECONDS = 60.0
+"""Passes that did nothing are kept no more often than that: an idle machine is to write little."""
+
 _JITTER = 0.1
 _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
@@ -39,9 +42,10 @@ def run_pass(
     *,
     holder: str,
     may_go_on: Callable[[], bool] = lambda: True,
-) -> tuple[Pass, ServicePass]:
-    """One pass of a service, and what was kept of it. A pass that fails is kept with its error, and raises it; one
-    that may not go on raises PassEnded and keeps nothing."""
+    keep_quiet: bool = True,
+) -> tuple[Pass, ServicePass | None]:
+    """One pass of a service, and what was kept of it: with `keep_quiet` also one that did nothing. A pass that
+    fails is kept with its error, and raises it; one that may not go on raises PassEnded and keeps nothing."""
     started = time.monotonic()
     try:
         done = service.run_once(BoundClient(client, may_go_on))
@@ -64,6 +68,8 @@ def run_pass(
             error=shorten(storable_text(reason), 2_000),
         )
         raise
+    if not (done.done or keep_quiet):
+        return done, None
     kept = client.record_pass(
         service.name, holder=holder, seconds=time.monotonic() - started, done=done.done, report=done.report
     )
@@ -106,7 +112,7 @@ class Runner:
 
     def stop(self, seconds: float) -> bool:
         """End every pass before its next operation, and give the leases up; False when one takes longer than
-        `seconds`. What an operation had begun then either happens whole or not at all."""
+        `seconds`; may be called again. What an operation had begun then either happens whole or not at all."""
         until = time.monotonic() + seconds
         self._stopping.set()
         self._leadership.stop(seconds)
@@ -119,13 +125,16 @@ class Runner:
         def may_go_on() -> bool:
             return not self._stopping.is_set() and (not service.fleet_wide or self._leadership.holds(service.name))
 
-        pause = FIRST_PAUSE
+        pause, kept_at = FIRST_PAUSE, float("-inf")
         while not self._stopping.is_set():
             if not may_go_on():
                 self._stopping.wait(self._poll)
                 continue
+            keep_quiet = time.monotonic() >= kept_at + QUIET_SECONDS
             try:
-                done, _ = run_pass(self._client, service, holder=self.holder, may_go_on=may_go_on)
+                done, kept = run_pass(
+                    self._client, service, holder=self.holder, may_go_on=may_go_on, keep_quiet=keep_quiet
+                )
             except PassEnded:
                 continue
             except Exception as error:
@@ -134,6 +143,8 @@ class Runner:
                 pause = min(LONGEST_PAUSE, 2 * pause)
                 continue
             pause = FIRST_PAUSE
+            if kept is not None:
+                kept_at = time.monotonic()
             if done.done:
                 _log.info("pass", service=service.name, done=done.done, **done.report)
             self._stopping.wait(0 if done.more else _jittered(service.interval_seconds))

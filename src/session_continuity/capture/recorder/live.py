@@ -155,7 +155,7 @@ class _Batch:
     ) -> None:
         self._client, self._read, self._recording_of = client, read, recording_of
         self._sessions: dict[str, LiveSession] = {}
-        self._seen_alive: dict[str, int | None] = {}
+        self._seen_alive: dict[str, None] = {}
         self._incarnations = Incarnations(
             client, before_takeover=self._before_takeover, taken_over=self._taken_over
         )
@@ -181,7 +181,7 @@ class _Batch:
                 self._mark(loser)
             raise
         if self._seen_alive:
-            self._client.send_heartbeats(list(self._seen_alive), list(self._seen_alive.values()))
+            self._client.send_heartbeats(list(self._seen_alive))
 
     def _take(self, record: SpoolRecord, told: facts.HookFacts) -> None:
         incarnation = self._incarnations.of_record(record, told)
@@ -196,7 +196,7 @@ class _Batch:
             self._sessions[session.instance_id] = live
         live.take(record, told)
         if is_fresh(record):
-            self._seen_alive[session.instance_id] = live.recorder.percent
+            self._seen_alive[session.instance_id] = None
             keep_status_session(self._client.settings.home, session)
         if live.recorder.closed:
             self._seen_alive.pop(session.instance_id, None)

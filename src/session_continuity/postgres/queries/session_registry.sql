@@ -45,6 +45,7 @@ RETURNING {session_columns};
 -- name: send_heartbeats
 -- Moves many heartbeats in one statement, by nested loop (an array can't be hashed) in the order of the ids, so that
 -- two such statements lock rows in one order: to lock them first logs each row once more, a third of the whole.
+-- In a new registry that no ANALYZE has seen yet two may still meet in a deadlock; the client then tries again.
 -- That the process was seen is kept to five minutes: the column lies far from the heartbeat, and a change logs all between.
 UPDATE supervisor_sessions s SET
     last_heartbeat = now(),
@@ -84,6 +85,12 @@ UPDATE supervisor_sessions SET
     context_percent = coalesce(%(context_percent)s::integer, context_percent)
 WHERE instance_id = %(instance_id)s AND superseded_by IS NULL
     AND last_heartbeat <= coalesce(%(last_seen)s::timestamptz, last_heartbeat)
+RETURNING {session_columns};
+
+-- name: record_context_percent
+-- How full the context window was last seen, also of a closed session.
+UPDATE supervisor_sessions SET context_percent = coalesce(%(context_percent)s::integer, context_percent)
+WHERE instance_id = %(instance_id)s AND superseded_by IS NULL
 RETURNING {session_columns};
 
 -- name: find_sessions

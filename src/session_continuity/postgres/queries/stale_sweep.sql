@@ -11,12 +11,15 @@ status = 'active' AND superseded_by IS NULL AND heartbeat_interval_seconds IS NO
         '10 minutes', now() - make_interval(secs => %(shortest_seconds)s::integer), '2000-01-01 00:00:00+00')
 
 -- name: find_silent
--- Active sessions whose time has run out, by the index of each of the two kinds.
-SELECT instance_id, project, host, last_heartbeat, process_seen_at, heartbeat_interval_seconds
+-- Active sessions whose time has run out, by the index of each of the two kinds. The order keeps a plan that knows no
+-- values, and believes that a third of all is silent, from reading the table until it has found the first few.
+(SELECT instance_id, project, host, last_heartbeat, process_seen_at, heartbeat_interval_seconds
 FROM supervisor_sessions WHERE {silent_undeclared}
+ORDER BY heartbeat_bucket LIMIT %(limit)s)
 UNION ALL
-SELECT instance_id, project, host, last_heartbeat, process_seen_at, heartbeat_interval_seconds
+(SELECT instance_id, project, host, last_heartbeat, process_seen_at, heartbeat_interval_seconds
 FROM supervisor_sessions WHERE {silent_declared}
+ORDER BY heartbeat_bucket LIMIT %(limit)s)
 LIMIT %(limit)s;
 
 -- name: count_silent
@@ -40,10 +43,10 @@ FROM silent;
 -- Silent sessions become stale, each with its event. Who is being written to at this moment lives and is passed over.
 WITH undeclared AS MATERIALIZED (
     SELECT instance_id FROM supervisor_sessions WHERE {silent_undeclared}
-    LIMIT %(limit)s FOR NO KEY UPDATE SKIP LOCKED
+    ORDER BY heartbeat_bucket LIMIT %(limit)s FOR NO KEY UPDATE SKIP LOCKED
 ), declared AS MATERIALIZED (
     SELECT instance_id FROM supervisor_sessions WHERE {silent_declared}
-    LIMIT %(limit)s FOR NO KEY UPDATE SKIP LOCKED
+    ORDER BY heartbeat_bucket LIMIT %(limit)s FOR NO KEY UPDATE SKIP LOCKED
 ), silent AS MATERIALIZED (
     SELECT instance_id, row_number() OVER (ORDER BY instance_id) AS place
     FROM (SELECT instance_id FROM undeclared UNION ALL SELECT instance_id FROM declared) found
@@ -51,7 +54,7 @@ WITH undeclared AS MATERIALIZED (
 ), marked AS (
     UPDATE supervisor_sessions s SET status = 'stale', last_sequence_num = s.last_sequence_num + 1
     FROM silent
-    WHERE s.instance_id = silent.instance_id AND s.status = 'active' AND s.superseded_by IS NULL
+    WHERE s.instance_id = ANY (ARRAY[silent.instance_id]) AND s.status = 'active' AND s.superseded_by IS NULL
     RETURNING s.instance_id, s.last_sequence_num, s.owner_epoch, s.last_heartbeat, s.process_seen_at,
         s.heartbeat_interval_seconds, silent.place
 )
@@ -80,7 +83,7 @@ WITH gone AS MATERIALIZED (
 ), marked AS (
     UPDATE supervisor_sessions s SET status = 'stale', last_sequence_num = s.last_sequence_num + 1
     FROM gone
-    WHERE s.instance_id = gone.instance_id AND s.status = 'active' AND s.superseded_by IS NULL
+    WHERE s.instance_id = ANY (ARRAY[gone.instance_id]) AND s.status = 'active' AND s.superseded_by IS NULL
     RETURNING s.instance_id, s.last_sequence_num, s.owner_epoch, s.last_heartbeat, s.process_seen_at,
         s.heartbeat_interval_seconds, gone.place
 )
@@ -127,7 +130,7 @@ FROM (
     WHERE status = 'active' AND superseded_by IS NULL
         AND heartbeat_bucket > date_bin('10 minutes', now(), '2000-01-01 00:00:00+00')
         AND last_heartbeat > now() + interval '1 minute'
-    LIMIT %(limit)s FOR NO KEY UPDATE SKIP LOCKED
+    ORDER BY heartbeat_bucket DESC LIMIT %(limit)s FOR NO KEY UPDATE SKIP LOCKED
 ) future
-WHERE s.instance_id = future.instance_id
+WHERE s.instance_id = ANY (ARRAY[future.instance_id])
 RETURNING s.instance_id;
