@@ -16,7 +16,6 @@ from pathlib import PurePath
 from typing import Any, cast
 
 from session_continuity.capture.facts import facts
-from session_continuity.capture.processes import Process, is_running, process_from_json, seen_process
 from session_continuity.capture.spool.spool import SpoolRecord
 from session_continuity.client import SessionContinuity
 from session_continuity.domain.errors import Conflict
@@ -24,6 +23,7 @@ from session_continuity.domain.identity import derived_instance_id
 from session_continuity.domain.payload import storable, storable_text
 from session_continuity.domain.session_registry import Origin, Session, forgotten
 from session_continuity.domain.threads import AWAITS_AGENT, Continued
+from session_continuity.processes import Process, is_running, process_from_json, seen_process
 from session_continuity.workspace import observe_head
 
 CAPTURED = "captured"
