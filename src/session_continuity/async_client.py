@@ -16,6 +16,7 @@ from session_continuity.domain import (
     forgetting,
     health,
     notes,
+    process_sessions,
     session_registry,
     standup,
     threads,
@@ -141,6 +142,7 @@ class AsyncSessionContinuity:
     settle_imported = _awaiting(session_registry.settle_imported)
     get_session = _awaiting(session_registry.get_session)
     find_sessions = _awaiting(session_registry.find_sessions)
+    find_process_sessions = _awaiting(process_sessions.find_process_sessions)
 
     record_command = _awaiting(command_log.record_command)
     record_commands = _awaiting(command_log.record_commands)

@@ -15,6 +15,7 @@ from session_continuity.domain import (
     forgetting,
     health,
     notes,
+    process_sessions,
     session_registry,
     standup,
     threads,
@@ -69,6 +70,7 @@ class SessionContinuity:
     settle_imported = _blocking(session_registry.settle_imported)
     get_session = _blocking(session_registry.get_session)
     find_sessions = _blocking(session_registry.find_sessions)
+    find_process_sessions = _blocking(process_sessions.find_process_sessions)
 
     record_command = _blocking(command_log.record_command)
     record_commands = _blocking(command_log.record_commands)

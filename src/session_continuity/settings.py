@@ -70,6 +70,8 @@ class Settings:
     fence_tools: whether a session that was taken over is told so, or its tools are blocked, too (tell, block).
     spool_bytes: with more in the spool, hooks keep nothing and count it. hook_seconds: how long the hooks of
     session start and compaction may hold the agent up.
+    heartbeat_seconds: how often what lives with an agent's process says that its sessions live, where they
+    declared no shorter interval.
     stored_text_characters: a longer captured text is stored as its head, tail, size and hash. projects: what is
     captured in some folders.
     """
@@ -90,6 +92,7 @@ class Settings:
     fence_tools: str = "block"
     spool_bytes: int = 2**30
     hook_seconds: float = 10.0
+    heartbeat_seconds: float = 30.0
     stored_text_characters: int = 20_000
     projects: Mapping[str, ProjectSettings] = field(default_factory=dict[str, "ProjectSettings"])
     sources: Mapping[str, str]
@@ -101,6 +104,7 @@ _TYPES: dict[str, type | tuple[type, ...]] = {
     "prepared_statements": bool,
     "deadline_seconds": (int, float),
     "hook_seconds": (int, float),
+    "heartbeat_seconds": (int, float),
     "serve_host": str,
     "serve_hosts": tuple,
     "serve_on_demand": bool,
@@ -113,6 +117,7 @@ _RANGES = {
     "serve_port": (0, 65_535),
     "spool_bytes": (2**20, 2**50),
     "hook_seconds": (0.5, 600),
+    "heartbeat_seconds": (0.1, 3_600),
     "stored_text_characters": (1_000, 90_000),
 }
 _CHOICES = {"session_start_brief": ("off", "notice", "brief"), "fence_tools": ("tell", "block")}

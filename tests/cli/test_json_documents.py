@@ -59,7 +59,7 @@ RUNS: dict[str, list[str]] = {
     "serve": ["--status"],
     "forward": ["--to", "https://build.example"],
     "db upgrade": [],
-    "db downgrade": ["--to", "forgotten_sessions"],
+    "db downgrade": ["--to", "process_sessions"],
     "db status": [],
     "db url": [],
     "db stop": [],

@@ -18,6 +18,7 @@ from session_continuity.domain import (
     forgetting,
     health,
     notes,
+    process_sessions,
     session_registry,
     standup,
     threads,
@@ -37,6 +38,7 @@ MODULES = (
     standup,
     family,
     health,
+    process_sessions,
 )
 LIFE = {"run", "close"}
 ONLY_AWAITED = {"append_prepared", "subscribe", "lead"}

@@ -16,6 +16,7 @@ LIFE = {"run", "close"}
 
 NOT_A_TOOL = {
     "send_heartbeats": "for the drain, which beats for many sessions; an agent beats for itself: send_heartbeat",
+    "find_process_sessions": "for whoever lives with that process: the life line of the server",
     "settle_imported": "belongs to the import of recordings",
     "record_commands": "for the drain; an agent records one command at a time: record_command",
     "get_command": "search_commands answers the same row",
@@ -28,6 +29,7 @@ NOT_A_TOOL = {
 }
 NOT_A_COMMAND = {
     "send_heartbeats": "for the drain",
+    "find_process_sessions": "for whoever lives with that process: the life line of `continuity mcp`",
     "settle_imported": "belongs to the import, whose command is `continuity import`",
     "record_commands": "for the drain",
     "append_events": "`continuity events append` appends one; many come by `continuity import`",
