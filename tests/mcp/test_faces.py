@@ -33,11 +33,6 @@ NOT_A_COMMAND = {
     "settle_imported": "belongs to the import, whose command is `continuity import`",
     "record_commands": "for the drain",
     "append_events": "`continuity events append` appends one; many come by `continuity import`",
-    "record_note": "`continuity events append ID note_recorded`",
-    "get_family": "not yet: `continuity sessions show` names the parent",
-    "gather_standup": "not yet: the prompt standup",
-    "compare_checkpoints": "not yet",
-    "get_system_health": "not yet: `continuity db status` and `sessions list --silent-for`",
 }
 
 

@@ -22,6 +22,11 @@ COMMANDS = {
     "events": ("events", "Append events, read them, and replay them into a work state."),
     "checkpoints": ("checkpoints", "Take checkpoints, show them and verify recovery from them."),
     "timeline": ("timeline", "Show a session's events, commands and checkpoints in time order."),
+    "standup": ("standup", "Show what all sessions of PROJECT did since a time: results, notes and who lives."),
+    "status": (
+        "status",
+        "Show how many sessions live and are silent, commands in flight and failed, and the tables' sizes.",
+    ),
     "coverage": (
         "coverage",
         "Compare what the hooks of a session saw with its own recording, in both directions.",
