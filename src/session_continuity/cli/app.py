@@ -14,7 +14,10 @@ from session_continuity.cli.failures import FAILED, INTERRUPTED, USAGE, exit_cod
 from session_continuity.domain.errors import SessionContinuityError
 
 COMMANDS = {
-    "init": ("init", "Install the hooks into the settings of the agents, showing the diff first."),
+    "init": (
+        "init",
+        "Install the hooks and the MCP server into the settings of the agents, showing the diff first.",
+    ),
     "doctor": ("doctor", "Check every link from the hook to the row, and say what to do."),
     "statusline": ("statusline", "Print the status line of an agent from the JSON on standard input."),
     "sessions": ("sessions", "Register sessions, keep them alive, list, close and forget them."),
@@ -39,7 +42,10 @@ COMMANDS = {
     "serve": ("serve", "Run the resident server: it drains the spool and takes captures of other machines."),
     "forward": ("serve", "Forward this machine's spool to the resident server of another."),
     "redact": ("redact", "Check what would be taken out of a file before it is stored."),
-    "mcp": ("mcp", "Serve the records to an agent over MCP on standard input and output."),
+    "mcp": (
+        "mcp",
+        "Serve the records to an agent over MCP on standard input and output, or set its client up for that.",
+    ),
     "db": ("db", "Set up, inspect, verify and stop the database."),
     "settings": ("settings", "Show the settings and where each value comes from."),
     "completion": ("completion", "Print the shell's completion script."),
