@@ -105,7 +105,7 @@ def plain(record: Any) -> dict[str, Any]:
 
 def fields_of(record: Any) -> tuple[str, ...]:
     """The names of a record's fields."""
-    return tuple(_members(record))
+    return tuple(cast("dict[str, Any]", record)) if isinstance(record, dict) else _names(record.__class__)
 
 
 @cache
