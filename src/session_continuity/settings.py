@@ -70,6 +70,8 @@ class Settings:
     fence_tools: whether a session that was taken over is told so, or its tools are blocked, too (tell, block).
     spool_bytes: with more in the spool, hooks keep nothing and count it. hook_seconds: how long the hooks of
     session start and compaction may hold the agent up.
+    heartbeat_seconds: how often what lives with an agent's process says that its sessions live, where they
+    declared no shorter interval.
     stored_text_characters: a longer captured text is stored as its head, tail, size and hash. projects: what is
     captured in some folders.
     stale_after_minutes: a session without a heartbeat for so long is stale, unless it declared an interval.
@@ -93,6 +95,7 @@ class Settings:
     fence_tools: str = "block"
     spool_bytes: int = 2**30
     hook_seconds: float = 10.0
+    heartbeat_seconds: float = 30.0
     stored_text_characters: int = 20_000
     stale_after_minutes: int = 30
     stale_hold_minutes: int = 10
@@ -107,6 +110,7 @@ _TYPES: dict[str, type | tuple[type, ...]] = {
     "prepared_statements": bool,
     "deadline_seconds": (int, float),
     "hook_seconds": (int, float),
+    "heartbeat_seconds": (int, float),
     "serve_host": str,
     "serve_hosts": tuple,
     "serve_on_demand": bool,
@@ -119,6 +123,7 @@ _RANGES = {
     "serve_port": (0, 65_535),
     "spool_bytes": (2**20, 2**50),
     "hook_seconds": (0.5, 600),
+    "heartbeat_seconds": (0.1, 3_600),
     "stored_text_characters": (1_000, 90_000),
     "stale_after_minutes": (1, 1_000_000),
     "stale_hold_minutes": (0, 10_000),

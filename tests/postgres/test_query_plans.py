@@ -28,6 +28,9 @@ SEED = (
         now() - CASE WHEN n <= 30 THEN interval '1 second' ELSE interval '1 hour' + n * interval '1 minute' END,
         'harness-' || n, 'epic-' || n % 500
     FROM generate_series(1, 5000) n""",
+    """UPDATE supervisor_sessions SET host = 'build-7', pid = right(instance_id, 6)::integer,
+        metadata = jsonb_build_object('process', jsonb_build_object(
+            'pid', right(instance_id, 6)::integer, 'started', 'boot:' || right(instance_id, 6)::integer))""",
     """INSERT INTO event_store (instance_id, event_type, sequence_num, timestamp, created_at, owner_epoch)
     SELECT 'p-PS-' || lpad((1 + n % 20)::text, 6, '0'),
         CASE WHEN n % 200 = 0 THEN 'epic_completed' ELSE 'task_spawned' END,
@@ -113,6 +116,12 @@ CASES = {
         "find_sessions",
         ANY_SESSION | {"harness_session_id": "harness-77"},
         {"supervisor_sessions_harness_session"},
+        1,
+    ),
+    "sessions of a process": Case(
+        "find_process_sessions",
+        {"host": "build-7", "pid": 7, "process": '{"pid": 7, "started": "boot:7"}', "limit": 100},
+        {"supervisor_sessions_process"},
         1,
     ),
     "heartbeat": Case(

@@ -3,6 +3,7 @@ session that a call is about is an argument of the call."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from importlib.metadata import version
 from typing import Any
@@ -19,6 +20,7 @@ from session_continuity.async_client import AsyncSessionContinuity
 from session_continuity.domain.text import printable, shorten
 from session_continuity.mcp_server import checkpoint_tools, command_tools, event_tools, session_tools, thread_tools
 from session_continuity.mcp_server.context import App
+from session_continuity.mcp_server.lifeline import LifeLine, find_life_line, hold
 from session_continuity.mcp_server.prompts import add_prompts
 from session_continuity.mcp_server.resources import add_resources
 
@@ -81,11 +83,13 @@ def create_server(
     client: AsyncSessionContinuity,
     *,
     is_local: bool = False,
+    life_line: LifeLine | None = None,
     extend: Callable[[MCPServer[Any]], None] | None = None,
 ) -> MCPServer[Any]:
     """The server over a client, which the caller opens and closes. `is_local`: its agents work on this machine, so
-    that briefs are compared with the working tree. `extend` may add what a test suite needs."""
-    app = App(client, is_local)
+    that briefs are compared with the working tree. `life_line` is that of the agent that started it. `extend` may
+    add what a test suite needs."""
+    app = App(client, is_local, life_line)
     server = _Server(
         "session-continuity",
         title="Session continuity",
@@ -124,5 +128,8 @@ def http_app(server: MCPServer[Any], *, security: TransportSecuritySettings, pat
 
 
 async def serve_stdio(client: AsyncSessionContinuity) -> None:
-    """Serve one agent over standard input and output until its input closes."""
-    await create_server(client, is_local=True).run_stdio_async()
+    """Serve one agent over standard input and output until its input closes, and keep its sessions alive."""
+    life_line = await asyncio.to_thread(find_life_line, client)
+    server = create_server(client, is_local=True, life_line=life_line)
+    async with hold(life_line):
+        await server.run_stdio_async()
