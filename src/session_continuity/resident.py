@@ -251,7 +251,7 @@ def _listen(settings: Settings, *, exposed_when: bool) -> socket.socket:
     host = str(address[0])
     if not (ipaddress.ip_address(host.partition("%")[0]).is_loopback or exposed_when):
         raise Refused(
-            f"{host} can be reached by other machines: make a token first (continuity serve --make-token), and"
+            f"{host} can be reached by other machines: create a token first (continuity tokens create), and"
             " name the hosts under which it is asked (--allow-host NAME)",
             code="exposed",
         )

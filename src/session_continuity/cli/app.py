@@ -33,6 +33,7 @@ COMMANDS = {
     "spool": ("spool", "Show captured records that are not stored yet, and deal with those that can't be."),
     "serve": ("serve", "Run the resident server: it drains the spool and takes captures of other machines."),
     "forward": ("serve", "Forward this machine's spool to the resident server of another."),
+    "tokens": ("tokens", "Create, list and revoke the tokens of the HTTP server."),
     "redact": ("redact", "Check what would be taken out of a file before it is stored."),
     "mcp": ("mcp", "Serve the records to an agent over MCP on standard input and output."),
     "db": ("db", "Set up, inspect, verify and stop the database."),

@@ -114,7 +114,7 @@ class AccessRules:
             raise RefusedRequest(
                 401,
                 "no_valid_token",
-                "send `Authorization: Bearer TOKEN`; `continuity serve --make-token` makes one",
+                "send `Authorization: Bearer TOKEN`; `continuity tokens create` makes one",
                 www_authenticate="Bearer",
             )
         return token
