@@ -1,5 +1,5 @@
-"""The resident process: drains the spool into the database and takes captures of other machines over HTTP, or
-forwards the spool to where that is done."""
+"""The resident process: drains the spool into the database, takes captures of other machines and answers agents
+over HTTP, or forwards the spool to where that is done."""
 
 from __future__ import annotations
 
@@ -35,6 +35,7 @@ from session_continuity.web.access import Access, checked_hosts
 from session_continuity.web.app import create_app
 from session_continuity.web.capture_route import Keep, ReceivedRecord, capture_route
 from session_continuity.web.connections import BoundedConnection
+from session_continuity.web.mcp_route import McpRoute
 from session_continuity.web.tokens import TokenFile
 
 USUAL_PORT = 27_182
@@ -81,6 +82,7 @@ def serve(
         with SessionContinuity(settings) as client:
             work = _Drain(client, spool, (open_capture or _live_capture)(client))
             watch = SpoolWatch(_at_home(held, work), _teller(held))
+            mcp = McpRoute(settings)
 
             @asynccontextmanager
             async def lifespan(app: Starlette) -> AsyncGenerator[None]:  # noqa: ARG001
@@ -89,13 +91,19 @@ def serve(
                 watch.start()
                 if ready is not None:
                     ready(url)
-                yield
+                async with mcp.running():
+                    yield
                 if not watch.stop(_STOP_SECONDS):
                     _log.warning("stopped_in_the_middle", waits="the records that it dealt with wait in the spool")
 
             app = create_app(
-                Access(port=port, hosts=hosts, tokens=tokens),
-                routes=[capture_route(keep_in(spool))],
+                Access(
+                    port=port,
+                    hosts=hosts,
+                    tokens=tokens,
+                    requests_per_second=settings.serve_requests_per_second,
+                ),
+                routes=[capture_route(keep_in(spool)), mcp.route()],
                 is_well=watch.is_alive,
                 lifespan=lifespan,
             )

@@ -65,7 +65,8 @@ class Settings:
     taken when the context window crosses it.
     brief_tokens: budget of a brief. postgres_binaries: bin folder for the embedded server.
     serve_host, serve_port: where `continuity serve` listens; port 0 is the usual one, or any that is free.
-    serve_hosts: further names under which it may be asked. serve_on_demand: whether a session's start starts it.
+    serve_hosts: further names under which it may be asked. serve_requests_per_second: how often each token may
+    ask, with ten times as many at once. serve_on_demand: whether a session's start starts it.
     session_start_brief: what a session is told at its start of a thread that died or was left: off, notice, brief.
     fence_tools: whether a session that was taken over is told so, or its tools are blocked, too (tell, block).
     spool_bytes: with more in the spool, hooks keep nothing and count it. hook_seconds: how long the hooks of
@@ -85,6 +86,7 @@ class Settings:
     serve_host: str = "127.0.0.1"
     serve_port: int = 0
     serve_hosts: tuple[str, ...] = ()
+    serve_requests_per_second: int = 100
     serve_on_demand: bool = True
     session_start_brief: str = "brief"
     fence_tools: str = "block"
@@ -111,6 +113,7 @@ _RANGES = {
     "context_threshold_percent": (1, 100),
     "brief_tokens": (300, 1_000_000),
     "serve_port": (0, 65_535),
+    "serve_requests_per_second": (1, 1_000_000),
     "spool_bytes": (2**20, 2**50),
     "hook_seconds": (0.5, 600),
     "stored_text_characters": (1_000, 90_000),

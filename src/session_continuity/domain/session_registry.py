@@ -11,7 +11,7 @@ from uuid import UUID
 
 from session_continuity.domain.errors import Conflict, Fenced, InvalidInput, NotFound, OperationConflict
 from session_continuity.domain.identity import check_instance_id, new_instance_id, operation_id
-from session_continuity.domain.operation import Operation, Rows, Statement, Steps
+from session_continuity.domain.operation import ALL_PROJECTS, Operation, Rows, Statement, Steps
 from session_continuity.domain.payload import check_text, encode_object
 
 Place: TypeAlias = datetime | tuple[datetime, Any]
@@ -293,6 +293,7 @@ def find_sessions(
     if instance_type is not None:
         check_choice("instance_type", instance_type, INSTANCE_TYPES)
     parameters = {
+        **ALL_PROJECTS,
         "project": project,
         "status": status,
         "instance_type": instance_type,

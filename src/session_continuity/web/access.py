@@ -7,7 +7,9 @@ Origin (reliability research, W1). So the Host header is checked on every route,
 from __future__ import annotations
 
 import asyncio
+import math
 import re
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -17,6 +19,7 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from session_continuity.domain.errors import InvalidInput
+from session_continuity.web.rate_limit import RateLimit
 from session_continuity.web.refusals import RefusedRequest
 from session_continuity.web.tokens import Token, TokenFile
 
@@ -27,6 +30,9 @@ BODY_SECONDS = 30.0
 OPEN_PATHS = frozenset({"/healthz"})
 """What answers without a token."""
 
+USED_SECONDS = 60.0
+"""Between two notes of a token's use."""
+
 _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 _AUTHORITY = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9][a-z0-9.-]*)(?::([0-9]{1,5}))?")
 _LOOPBACK_NAMES = ("127.0.0.1", "localhost", "[::1]")
@@ -35,11 +41,13 @@ _LOOPBACK_NAMES = ("127.0.0.1", "localhost", "[::1]")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Access:
     """port: where the server listens; by a loopback name it is asked under that port only. hosts: further names
-    under which it may be asked, `name` (any port) or `name:port`. tokens: whom it answers."""
+    under which it may be asked, `name` (any port) or `name:port`. tokens: whom it answers.
+    requests_per_second: how often each of them may ask."""
 
     port: int
     hosts: frozenset[str]
     tokens: TokenFile
+    requests_per_second: int = 100
 
     def admits(self, authority: str) -> bool:
         """Whether the server may be asked under that Host."""
@@ -66,6 +74,8 @@ class AccessRules:
 
     def __init__(self, app: ASGIApp, access: Access) -> None:
         self._app, self._access = app, access
+        self._rate = RateLimit(access.requests_per_second)
+        self._used: dict[str, float] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, or refuse it."""
@@ -98,7 +108,15 @@ class AccessRules:
             if scheme not in ("http", "https") or not self._access.admits(authority):
                 raise RefusedRequest(403, "origin_not_allowed", "pages of that origin may not ask this server")
         if scope["path"] not in OPEN_PATHS:
-            scope.setdefault("state", {})["token"] = self._token(headers)
+            scope.setdefault("state", {})["token"] = token = self._token(headers)
+            if (seconds := self._rate.wait(token.id)) > 0:
+                raise RefusedRequest(
+                    429,
+                    "too_many_requests",
+                    f"a token may ask {self._access.requests_per_second} times a second",
+                    retry_after=str(math.ceil(seconds)),
+                )
+            self._note_use(token)
         length = headers.get("content-length")
         if length is not None and int(length) > BODY_LIMIT:
             raise _too_large()
@@ -118,6 +136,16 @@ class AccessRules:
                 www_authenticate="Bearer",
             )
         return token
+
+    def _note_use(self, token: Token) -> None:
+        now = time.monotonic()
+        if now - self._used.get(token.id, -math.inf) < USED_SECONDS:
+            return
+        self._used[token.id] = now
+        try:
+            self._access.tokens.mark_used(token.id)
+        except OSError as error:
+            _log.warning("use_not_noted", token=token.id, reason=error.strerror)
 
 
 def require_scope(request: Request, scope: str) -> None:

@@ -9,6 +9,7 @@ from starlette.responses import JSONResponse
 
 from session_continuity.domain.errors import (
     Conflict,
+    Forbidden,
     InvalidInput,
     NotFound,
     SessionContinuityError,
@@ -18,6 +19,7 @@ from session_continuity.domain.errors import (
 _FAMILIES: tuple[tuple[type[SessionContinuityError], int], ...] = (
     (InvalidInput, 422),
     (NotFound, 404),
+    (Forbidden, 403),
     (Unavailable, 503),
     (Conflict, 409),
 )

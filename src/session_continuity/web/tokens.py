@@ -20,6 +20,9 @@ from session_continuity.domain.errors import InvalidInput, NotFound
 from session_continuity.domain.payload import check_text
 
 FILE_NAME = "tokens.json"
+USED_FOLDER = "tokens-used"
+"""A file for each token that was used, whose time tells when: the server never writes what it trusts."""
+
 PREFIX = "continuity_"
 """Every token of ours begins with it, so that scanners for secrets know one."""
 
@@ -37,7 +40,7 @@ _LIMITED_SCOPES = {READ, WRITE}
 """What a token limited to projects may have: a capture names its project only when it is drained."""
 
 _VERSION = 1
-_KNOWN = {"id", "name", "hash", "scopes", "projects", "created_at", "expires_at", "last_used_at"}
+_KNOWN = {"id", "name", "hash", "scopes", "projects", "created_at", "expires_at"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,13 +76,14 @@ class TokenFile:
     """The tokens of one home: a JSON object with `version` and `tokens`.
 
     Each token has `id`, `name` (null: none), `hash` (SHA-256 of its 256 random bits: nothing to guess, so no slow
-    hash), `scopes`, `projects` (null: all), `created_at`, `expires_at` (null: never) and `last_used_at`. An entry
-    with a restriction that this release does not know admits to nothing. Every method raises InvalidInput when the
-    file can't be read or is open to others.
+    hash), `scopes`, `projects` (null: all), `created_at`, `expires_at` (null: never). An entry with a
+    restriction that this release does not know admits to nothing. Every method raises InvalidInput when the file
+    can't be read or is open to others.
     """
 
     def __init__(self, home: Path) -> None:
         self._file = home / FILE_NAME
+        self._used = home / USED_FOLDER
 
     def create(
         self,
@@ -108,13 +112,12 @@ class TokenFile:
             "projects": limits or None,
             "created_at": now.isoformat(timespec="seconds"),
             "expires_at": expires_at and expires_at.isoformat(timespec="seconds"),
-            "last_used_at": None,
         }
         with self._changing() as entries:
             if name is not None and any(name in (each.get("name"), each.get("id")) for each in entries):
                 raise InvalidInput(f"there is a token {name!r} already; revoke it first", code="token_name_taken")
             entries.append(entry)
-        return text, _known(entry)
+        return text, self._known(entry)
 
     def revoke(self, name: str) -> KnownToken:
         """Take away the token with that id or name. Raises NotFound."""
@@ -122,12 +125,14 @@ class TokenFile:
             for entry in entries:
                 if name in (entry.get("id"), entry.get("name")):
                     entries.remove(entry)
-                    return _known(entry)
+                    gone = self._known(entry)
+                    self._use_of(gone.id).unlink(missing_ok=True)
+                    return gone
         raise NotFound(f"no token {name!r}; `continuity tokens list` shows what is there", name=name)
 
     def known(self) -> list[KnownToken]:
         """All tokens, the oldest first."""
-        return [_known(entry) for entry in self._entries()]
+        return [self._known(entry) for entry in self._entries()]
 
     def exist(self) -> bool:
         """Whether there is any token."""
@@ -146,16 +151,34 @@ class TokenFile:
         return found
 
     def mark_used(self, token_id: str) -> None:
-        """Note that a token was used now. The caller sees to it that this is rare."""
-        with self._changing() as entries:
-            for entry in entries:
-                if entry.get("id") == token_id:
-                    entry["last_used_at"] = datetime.now(UTC).isoformat(timespec="seconds")
+        """Note that a token was used now. Raises OSError."""
+        self._used.mkdir(mode=0o700, exist_ok=True)
+        self._use_of(token_id).touch(0o600)
+
+    def _use_of(self, token_id: str) -> Path:
+        return self._used / hashlib.sha256(token_id.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+    def _known(self, entry: dict[str, Any]) -> KnownToken:
+        projects, token_id = entry.get("projects"), str(entry.get("id"))
+        try:
+            used = datetime.fromtimestamp(int(self._use_of(token_id).stat().st_mtime), UTC)
+        except OSError:
+            used = None
+        return KnownToken(
+            id=token_id,
+            name=entry.get("name") and str(entry["name"]),
+            scopes=_texts(entry.get("scopes")),
+            projects=None if projects is None else _texts(projects),
+            created_at=_moment(entry.get("created_at")),
+            expires_at=_moment(entry.get("expires_at")),
+            last_used_at=used,
+            valid=_is_valid(entry),
+        )
 
     @contextmanager
     def _changing(self) -> Generator[list[dict[str, Any]]]:
-        """The entries, written back when they were changed; under a lock, for a server that notes a use must not
-        bring back what was revoked meanwhile."""
+        """The entries, written back when they were changed; under a lock, so that two changes at once are both
+        kept."""
         self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = os.open(
             self._file.with_name(f".{FILE_NAME}.lock"),
@@ -228,7 +251,7 @@ def _is_valid(entry: dict[str, Any]) -> bool:
     if projects is not None and not (
         isinstance(projects, list)
         and all(isinstance(each, str) for each in cast("list[Any]", projects))
-        and set(_texts(entry["scopes"])) <= _LIMITED_SCOPES
+        and set(_texts(entry.get("scopes"))) <= _LIMITED_SCOPES
     ):
         return False
     expires_at = entry.get("expires_at")
@@ -236,20 +259,6 @@ def _is_valid(entry: dict[str, Any]) -> bool:
         return True
     moment = _moment(expires_at)
     return moment is not None and datetime.now(UTC) < moment
-
-
-def _known(entry: dict[str, Any]) -> KnownToken:
-    projects = entry.get("projects")
-    return KnownToken(
-        id=str(entry.get("id")),
-        name=entry.get("name") and str(entry["name"]),
-        scopes=_texts(entry.get("scopes")),
-        projects=None if projects is None else _texts(projects),
-        created_at=_moment(entry.get("created_at")),
-        expires_at=_moment(entry.get("expires_at")),
-        last_used_at=_moment(entry.get("last_used_at")),
-        valid=_is_valid(entry),
-    )
 
 
 def _texts(value: object) -> tuple[str, ...]:
