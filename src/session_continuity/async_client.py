@@ -8,6 +8,7 @@ from functools import wraps
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 from session_continuity.domain import (
+    automatic_checkpoints,
     checkpoints,
     command_log,
     comparison,
@@ -15,8 +16,11 @@ from session_continuity.domain import (
     family,
     forgetting,
     health,
+    leases,
     notes,
+    service_passes,
     session_registry,
+    stale_sweep,
     standup,
     threads,
     timeline,
@@ -139,6 +143,7 @@ class AsyncSessionContinuity:
     send_heartbeats = _awaiting(session_registry.send_heartbeats)
     close_session = _awaiting(session_registry.close_session)
     settle_imported = _awaiting(session_registry.settle_imported)
+    record_context_percent = _awaiting(session_registry.record_context_percent)
     get_session = _awaiting(session_registry.get_session)
     find_sessions = _awaiting(session_registry.find_sessions)
 
@@ -175,3 +180,18 @@ class AsyncSessionContinuity:
 
     preview_forgetting = _awaiting(forgetting.preview_forgetting)
     forget_session = _awaiting(forgetting.forget_session)
+
+    find_silent = _awaiting(stale_sweep.find_silent)
+    count_silent = _awaiting(stale_sweep.count_silent)
+    mark_silent = _awaiting(stale_sweep.mark_silent)
+    mark_gone = _awaiting(stale_sweep.mark_gone)
+    find_processes = _awaiting(stale_sweep.find_processes)
+    find_stale_unsaved = _awaiting(stale_sweep.find_stale_unsaved)
+    bring_back_from_future = _awaiting(stale_sweep.bring_back_from_future)
+    find_checkpoints_due = _awaiting(automatic_checkpoints.find_checkpoints_due)
+    take_due_checkpoint = _awaiting(automatic_checkpoints.take_due_checkpoint)
+
+    hold_leases = _awaiting(leases.hold_leases)
+    release_leases = _awaiting(leases.release_leases)
+    record_pass = _awaiting(service_passes.record_pass)
+    list_services = _awaiting(service_passes.list_services)

@@ -7,6 +7,7 @@ from functools import wraps
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 from session_continuity.domain import (
+    automatic_checkpoints,
     checkpoints,
     command_log,
     comparison,
@@ -14,8 +15,11 @@ from session_continuity.domain import (
     family,
     forgetting,
     health,
+    leases,
     notes,
+    service_passes,
     session_registry,
+    stale_sweep,
     standup,
     threads,
     timeline,
@@ -67,6 +71,7 @@ class SessionContinuity:
     send_heartbeats = _blocking(session_registry.send_heartbeats)
     close_session = _blocking(session_registry.close_session)
     settle_imported = _blocking(session_registry.settle_imported)
+    record_context_percent = _blocking(session_registry.record_context_percent)
     get_session = _blocking(session_registry.get_session)
     find_sessions = _blocking(session_registry.find_sessions)
 
@@ -103,3 +108,18 @@ class SessionContinuity:
 
     preview_forgetting = _blocking(forgetting.preview_forgetting)
     forget_session = _blocking(forgetting.forget_session)
+
+    find_silent = _blocking(stale_sweep.find_silent)
+    count_silent = _blocking(stale_sweep.count_silent)
+    mark_silent = _blocking(stale_sweep.mark_silent)
+    mark_gone = _blocking(stale_sweep.mark_gone)
+    find_processes = _blocking(stale_sweep.find_processes)
+    find_stale_unsaved = _blocking(stale_sweep.find_stale_unsaved)
+    bring_back_from_future = _blocking(stale_sweep.bring_back_from_future)
+    find_checkpoints_due = _blocking(automatic_checkpoints.find_checkpoints_due)
+    take_due_checkpoint = _blocking(automatic_checkpoints.take_due_checkpoint)
+
+    hold_leases = _blocking(leases.hold_leases)
+    release_leases = _blocking(leases.release_leases)
+    record_pass = _blocking(service_passes.record_pass)
+    list_services = _blocking(service_passes.list_services)

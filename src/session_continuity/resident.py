@@ -30,6 +30,8 @@ from session_continuity.client import SessionContinuity
 from session_continuity.domain.errors import Conflict, InvalidInput, Refused, SessionContinuityError, Unavailable
 from session_continuity.resident_log import open_log
 from session_continuity.resident_process import Residence, residence
+from session_continuity.resident_services import services_of
+from session_continuity.services.runner import Runner
 from session_continuity.settings import Settings
 from session_continuity.web.access import Access, checked_hosts
 from session_continuity.web.app import create_app
@@ -45,6 +47,7 @@ _LOOK_SECONDS = 5.0
 """Between two looks at an idle spool (its capacity, drafts of killed hooks) and at the running sessions."""
 
 _STOP_SECONDS = 3.0
+_MOMENT = 0.3
 _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 
@@ -82,6 +85,7 @@ def serve(
         with SessionContinuity(settings) as client:
             work = _Drain(client, spool, (open_capture or _live_capture)(client))
             watch = SpoolWatch(_at_home(held, work), _teller(held))
+            services = Runner(client, services_of(settings))
             mcp = McpRoute(settings)
 
             @asynccontextmanager
@@ -89,12 +93,15 @@ def serve(
                 held.announce("serve", url)
                 _log.info("started", url=url, pid=os.getpid())
                 watch.start()
+                services.start()
                 if ready is not None:
                     ready(url)
                 async with mcp.running():
                     yield
+                services.stop(0)  # all end at once
                 if not watch.stop(_STOP_SECONDS):
                     _log.warning("stopped_in_the_middle", waits="the records that it dealt with wait in the spool")
+                services.stop(_MOMENT)
 
             app = create_app(
                 Access(

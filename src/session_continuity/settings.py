@@ -73,6 +73,9 @@ class Settings:
     session start and compaction may hold the agent up.
     stored_text_characters: a longer captured text is stored as its head, tail, size and hash. projects: what is
     captured in some folders.
+    stale_after_minutes: a session without a heartbeat for so long is stale, unless it declared an interval.
+    stale_hold_minutes: how long none is marked when more than half fall silent at once; 0: never held.
+    idle_checkpoint_minutes: after so long without an event, what no checkpoint covers is saved.
     """
 
     home: Path
@@ -93,6 +96,9 @@ class Settings:
     spool_bytes: int = 2**30
     hook_seconds: float = 10.0
     stored_text_characters: int = 20_000
+    stale_after_minutes: int = 30
+    stale_hold_minutes: int = 10
+    idle_checkpoint_minutes: int = 10
     projects: Mapping[str, ProjectSettings] = field(default_factory=dict[str, "ProjectSettings"])
     sources: Mapping[str, str]
 
@@ -117,6 +123,9 @@ _RANGES = {
     "spool_bytes": (2**20, 2**50),
     "hook_seconds": (0.5, 600),
     "stored_text_characters": (1_000, 90_000),
+    "stale_after_minutes": (1, 1_000_000),
+    "stale_hold_minutes": (0, 10_000),
+    "idle_checkpoint_minutes": (1, 1_000_000),
 }
 _CHOICES = {"session_start_brief": ("off", "notice", "brief"), "fence_tools": ("tell", "block")}
 _NAMES = tuple(field.name for field in fields(Settings) if field.name != "sources")

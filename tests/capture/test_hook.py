@@ -81,10 +81,10 @@ class Parts:
 def parts(monkeypatch: pytest.MonkeyPatch) -> Parts:
     parts = Parts()
     for name, functions in {
-        "live": ("live_store",),
+        "recorder.live": ("live_store",),
         "serving": ("ensure_serving",),
-        "start_briefing": ("answer_session_start",),
-        "fence_notice": ("find_fence_notice",),
+        "hook.start_briefing": ("answer_session_start",),
+        "recorder.fence_notice": ("find_fence_notice",),
     }.items():
         module = ModuleType(name)
         for function in functions:
@@ -241,7 +241,7 @@ def test_a_session_that_is_not_the_fenced_one_goes_on(home: Path, parts: Parts, 
     assert parts.asked == ["find_fence_notice PreToolUse"]
 
 
-@pytest.mark.parametrize("broken", ["live", "serving", "start_briefing", "fence_notice"])
+@pytest.mark.parametrize("broken", ["recorder.live", "serving", "hook.start_briefing", "recorder.fence_notice"])
 def test_a_part_that_breaks_stops_nobody_and_its_message_is_not_logged(
     connected: Path, parts: Parts, call: Call, monkeypatch: pytest.MonkeyPatch, broken: str
 ) -> None:
@@ -253,10 +253,10 @@ def test_a_part_that_breaks_stops_nobody_and_its_message_is_not_logged(
         if not name.startswith("_"):
             monkeypatch.setattr(module, name, fail)
     spool = Spool(connected / "spool")
-    event = "PreToolUse" if broken == "fence_notice" else "SessionStart"
+    event = "PreToolUse" if broken == "recorder.fence_notice" else "SessionStart"
     said = call(connected, event, numbered("s", 1))
     assert bool(said) == (broken == "serving")
-    assert len(spool.names()) == (broken in ("live", "fence_notice"))
+    assert len(spool.names()) == (broken in ("recorder.live", "recorder.fence_notice"))
     assert "ValueError" in log_of(connected)
     assert "secret" not in log_of(connected)
 

@@ -400,7 +400,7 @@ def test_a_marker_never_leaves_its_folder(client: SessionContinuity, home: Path,
     assert find_fence_notice(client.settings, tool) is not None
 
 
-def test_a_watch_keeps_living_sessions_alive_and_reads_their_recordings_on(
+def test_a_watch_reads_the_recordings_of_living_sessions_on(
     client: SessionContinuity, tmp_path: Path, agent: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(live, "_HOOKS_ARE_IN", timedelta(seconds=-60))
@@ -408,13 +408,11 @@ def test_a_watch_keeps_living_sessions_alive_and_reads_their_recordings_on(
     script.begin()
     capturing = capture(client)
     capturing.store(script.hooks)
-    (before,) = sessions(client)
     script.says("Nobody hooks this.")
     script.write()
     capturing.watch()
-    (after,) = sessions(client)
-    assert after.last_heartbeat > before.last_heartbeat
-    state = client.recover_state(after.instance_id).work_state
+    (session,) = sessions(client)
+    state = client.recover_state(session.instance_id).work_state
     assert state["last_answer"] is not None
     assert state["last_answer"]["text"] == "Nobody hooks this."
 

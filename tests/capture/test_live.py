@@ -206,6 +206,32 @@ def codex_lines(script: Script) -> Iterator[str]:
     yield line(2.7, "event_msg", {"type": "token_count", "info": tokens})
 
 
+@pytest.mark.parametrize("size", [1, 2, 500])
+@pytest.mark.parametrize("told", ["before the end", "after the end"])
+def test_the_registry_holds_the_context_percentage_of_a_closed_session(
+    client: SessionContinuity, tmp_path: Path, told: str, size: int
+) -> None:
+    """Also when the end and the measurement meet in one batch, and when the recording tells it after the end."""
+    script = Script(transcript=tmp_path / "recording.jsonl")
+    script.begin()
+    script.prompt("go on")
+    if told == "before the end":
+        script.says("done", used=100_000)
+    end = script.hook("SessionEnd", reason="prompt_input_exit")
+    if told == "after the end":
+        script.says("done", used=100_000)
+    script.write()
+    live = capture(client)
+    for batch in batches(script.hooks, size):
+        assert live.store(batch) == [None] * len(batch)
+    live.watch()
+    session = client.get_session(only_session(client))
+    assert (session.status, session.context_percent) == ("closed", 50)
+    assert session.closed_at is not None
+    live.store([end])  # who died before it could unlink it
+    assert client.get_session(session.instance_id) == session
+
+
 def test_equal_calls_without_ids_are_paired_in_their_order_also_when_told_again(
     client: SessionContinuity,
 ) -> None:

@@ -151,6 +151,23 @@ def test_a_forwarded_record_keeps_its_name_and_is_kept_once(spool: Spool) -> Non
         spool.put("claude-code", "PostToolUse", b"1", name=NAME)
 
 
+@pytest.mark.parametrize("place", ["waiting", "quarantined"])
+def test_to_put_a_known_record_again_flushes_it_before_it_is_acknowledged(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    """Who put it first may have been killed between the rename and the flush."""
+    spool.put("claude-code", "PreToolUse", b"{}", name=NAME)
+    if place == "quarantined":
+        spool.quarantine(NAME, "code", "reason")
+    flushed: list[str] = []
+    monkeypatch.setattr(os, "fsync", lambda file: flushed.append(os.readlink(f"/proc/self/fd/{file}")))
+    assert spool.put("claude-code", "PreToolUse", b"{}", name=NAME) == NAME
+    assert flushed == [], "control: nobody asked for a flush"
+    assert spool.put("claude-code", "PreToolUse", b"{}", name=NAME, flush=True) == NAME
+    folder = spool.folder if place == "waiting" else spool.folder / "quarantine"
+    assert flushed == [str(folder / NAME), str(folder)]
+
+
 def test_a_payload_over_the_limit_is_refused_and_one_of_the_limit_is_kept(spool: Spool) -> None:
     spool.put("codex", "Stop", b"x" * RECORD_LIMIT)
     with pytest.raises(InvalidInput) as refused:

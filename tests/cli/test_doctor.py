@@ -14,6 +14,7 @@ from psycopg.conninfo import make_conninfo
 from tests.conftest import RunningServer
 
 from session_continuity import SessionContinuity
+from session_continuity.capture.recorder.project_privacy import FILE_NAME
 from session_continuity.capture.setup.installation import HARNESSES
 from session_continuity.capture.setup.probe import PROJECT
 from session_continuity.capture.spool.spool import open_spool
@@ -76,6 +77,37 @@ def test_without_hooks_the_chain_is_broken(offline: Continuity, installed: Path)
     answer = offline("doctor", "--json")
     assert (answer.code, links(answer.document, "broken")) == (1, [("hooks", None)])
     assert "continuity init" in offline("doctor").err
+
+
+def test_a_package_counts_as_set_up_and_doubles_what_init_wrote(
+    offline: Continuity, installed: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = installed.parent / "plugins/cache/shop/session-continuity/0.1.0/hooks/run.sh"
+    script.parent.mkdir(parents=True)
+    script.touch()
+    assert links(offline("doctor", "--no-probe", "--json").document, "broken") == [("hooks", "claude-code")]
+    offline("init", "--undo", "--yes")
+    answer = offline("doctor", "--no-probe", "--json").document
+    assert links(answer, "broken") == [("hooks", "claude-code")], "this home is not the package's"
+    usual = Path.home() / ".local" / "share" / "session-continuity"
+    usual.parent.mkdir(parents=True)
+    home.rename(usual)
+    monkeypatch.setenv("CONTINUITY_HOME", str(usual))
+    answer = offline("doctor", "--no-probe", "--json", "--home", str(usual)).document
+    assert links(answer, "broken") == []
+    assert ("hooks", "claude-code") in links(answer, "ok")
+
+
+def test_a_project_file_that_is_ignored_and_one_that_switches_capture_off_are_told(
+    offline: Continuity, installed: Path
+) -> None:
+    file = Path(FILE_NAME)
+    file.write_text("capture = 3\n")
+    answer = offline("doctor", "--no-probe", "--json")
+    assert (answer.code, links(answer.document, "broken")) == (1, [("project", None)])
+    file.write_text("capture = false\n")
+    answer = offline("doctor", "--no-probe", "--json")
+    assert (answer.code, links(answer.document, "warning")) == (0, [("project", None)])
 
 
 def test_commands_of_another_installation_are_found(offline: Continuity, installed: Path) -> None:

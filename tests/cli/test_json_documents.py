@@ -25,6 +25,7 @@ RUNS: dict[str, list[str]] = {
     "sessions register": ["other"],
     "sessions heartbeat": [S],
     "sessions close": [S],
+    "sessions sweep": [],
     "sessions forget": [S, "--yes"],
     "commands search": [],
     "commands list": [],
@@ -56,10 +57,13 @@ RUNS: dict[str, list[str]] = {
     "spool show": [RECORD],
     "spool retry": [RECORD],
     "spool drop": [RECORD, "--yes"],
+    "services list": [],
+    "services run": ["automatic_checkpoints"],
+    "heartbeat run": ["--pid", "1", "--session", "nobody-PS-000000"],
     "serve": ["--status"],
     "forward": ["--to", "https://build.example"],
     "db upgrade": [],
-    "db downgrade": ["--to", "forgotten_sessions"],
+    "db downgrade": ["--to", "services"],
     "db status": [],
     "db url": [],
     "db stop": [],
@@ -76,6 +80,7 @@ REFUSED = {
     "db deploy": 2,
     "forward": 2,
     "coverage": 2,
+    "heartbeat run": 3,
 }
 """What can't be done with the database of a test, and its exit code; the answer is a document all the same."""
 

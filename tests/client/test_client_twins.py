@@ -10,6 +10,7 @@ import pytest
 
 from session_continuity import AsyncSessionContinuity, SessionContinuity
 from session_continuity.domain import (
+    automatic_checkpoints,
     checkpoints,
     command_log,
     comparison,
@@ -17,8 +18,11 @@ from session_continuity.domain import (
     family,
     forgetting,
     health,
+    leases,
     notes,
+    service_passes,
     session_registry,
+    stale_sweep,
     standup,
     threads,
     timeline,
@@ -37,6 +41,10 @@ MODULES = (
     standup,
     family,
     health,
+    leases,
+    service_passes,
+    stale_sweep,
+    automatic_checkpoints,
 )
 LIFE = {"run", "close"}
 ONLY_AWAITED = {"append_prepared", "subscribe", "lead"}

@@ -69,6 +69,7 @@ def session_row(instance_id: str, **changed: Any) -> tuple[Any, ...]:
         "heartbeat_interval_seconds": None,
         "metadata": {},
         "legal_hold": False,
+        "process_seen_at": None,
     }
     assert changed.keys() <= row.keys()
     return tuple((row | changed).values())

@@ -89,7 +89,7 @@ def applied(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
         last = path[-1] if path else ""
         if change == "removed" and isinstance(place, dict):
             place[last] = None
-        elif isinstance(place, list) and change == "added":
+        elif isinstance(place, list) and last == len(place):
             place.append(value)
         elif isinstance(place, list) and change == "removed":
             place[last] = ...

@@ -139,9 +139,8 @@ def run(folder: Path, kind: type[Notes | Hooks], kills: int, outages: int, seed:
                     if turn in absent_at:
                         server.ensure_running()
             backlog = waiting(far, near)
-            while waiting(far, near):
-                left = waiting(far, near)
-                assert wait_until(lambda: waiting(far, near) < left, 30), (left, far.state(), near.state())  # noqa: B023
+            while left := waiting(far, near):
+                assert wait_until(lambda: waiting(far, near) < left, 30), (left, far.state(), near.state())
             assert (far.end(), near.end()) == (0, 0)
             with SessionContinuity(dsn=dsn) as client:
                 for (machine, session), made in capturing.made.items():

@@ -130,7 +130,7 @@ BUGS: dict[str, Plant] = {
         "take_checkpoint", "AND superseded_by IS NULL", "", fence_trigger=False
     ),
     "heartbeats of closed sessions": in_statement(
-        "send_heartbeats", "WHERE s.superseded_by IS NULL AND s.status <> 'closed'", "", fence_trigger=False
+        "send_heartbeats", "AND s.superseded_by IS NULL AND s.status <> 'closed'", "", fence_trigger=False
     ),
     "resume raises no fence": in_statement("supersede_session", "superseded_by = %(successor_id)s,", ""),
     "expected number ignored": in_statement(

@@ -14,9 +14,28 @@ SOURCE = Path(session_continuity.__file__).parent
 
 LIFE = {"run", "close"}
 
-NOT_A_TOOL = {
+SERVICES = dict.fromkeys(
+    (
+        "bring_back_from_future",
+        "count_silent",
+        "find_checkpoints_due",
+        "find_processes",
+        "find_stale_unsaved",
+        "hold_leases",
+        "mark_gone",
+        "mark_silent",
+        "record_pass",
+        "release_leases",
+        "take_due_checkpoint",
+    ),
+    "for the services; `continuity services run` and `sessions sweep` run these",
+)
+NOT_A_TOOL = SERVICES | {
+    "find_silent": "list_sessions with silent_for; the sweep's own is `continuity sessions sweep --dry-run`",
+    "list_services": "for who runs the server: `continuity services list`",
     "send_heartbeats": "for the drain, which beats for many sessions; an agent beats for itself: send_heartbeat",
     "settle_imported": "belongs to the import of recordings",
+    "record_context_percent": "for the drain; an agent tells it with its heartbeat: send_heartbeat",
     "record_commands": "for the drain; an agent records one command at a time: record_command",
     "get_command": "search_commands answers the same row",
     "append_event": "append_events with one event: one way to append is easier to choose",
@@ -26,9 +45,10 @@ NOT_A_TOOL = {
     "forget_session": "erasing is for the person whose session it is: `continuity sessions forget`",
     "preview_forgetting": "as forget_session",
 }
-NOT_A_COMMAND = {
+NOT_A_COMMAND = SERVICES | {
     "send_heartbeats": "for the drain",
     "settle_imported": "belongs to the import, whose command is `continuity import`",
+    "record_context_percent": "for the drain",
     "record_commands": "for the drain",
     "append_events": "`continuity events append` appends one; many come by `continuity import`",
     "record_note": "`continuity events append ID note_recorded`",

@@ -18,7 +18,7 @@ Connection = psycopg.Connection[Any]
 
 SESSION, DOOMED = "shop-PS-aaaaaa", "shop-PS-bbbbbb"
 RECORDS = ("supervisor_sessions", "command_log", "event_store", "checkpoints")
-TABLES = (*RECORDS, "session_tombstones", "schema_migrations")
+TABLES = (*RECORDS, "session_tombstones", "schema_migrations", "service_leases", "service_passes")
 ROLES = ("supervisor", "continuity_writer", "stranger", "continuity")
 INSERTS = {
     "supervisor_sessions": "(instance_id, project, instance_type) VALUES ('shop-MS-cccccc', 'shop', 'MS')",
@@ -27,6 +27,8 @@ INSERTS = {
     "checkpoints": f"(instance_id, checkpoint_type, sequence_num) VALUES ('{SESSION}', 'manual', 50)",
     "session_tombstones": "VALUES ('x', 'x', gen_random_uuid(), 1, 0, 0, 0, 0, 'x')",
     "schema_migrations": "(version) VALUES ('1')",
+    "service_leases": "VALUES ('x', 'x', 1, now(), now())",
+    "service_passes": "VALUES (gen_random_uuid(), 'x', 'x', now(), now(), 0, '{}', NULL)",
 }
 IDENTITY = {
     "supervisor_sessions": "instance_id",
@@ -35,6 +37,8 @@ IDENTITY = {
     "checkpoints": "work_state",
     "session_tombstones": "deleted_by",
     "schema_migrations": "version",
+    "service_leases": "expires_at",
+    "service_passes": "error",
 }
 ON_TABLES = {
     "read": "SELECT 1 FROM {table}",
@@ -50,10 +54,17 @@ ON_TABLES = {
 }
 EVERYTHING = set(ON_TABLES)
 LISTS = ("session_tombstones", "schema_migrations")
+SERVICES = {
+    "service_leases": {"read", "insert", "rewrite"},
+    "service_passes": {"read", "insert", "rewrite", "delete"},
+}
 ALLOWED_ON_TABLES: dict[str, dict[str, set[str]]] = {
     "supervisor": {table: {"read", "insert", "rewrite", "delete"} for table in RECORDS}
-    | {table: {"read"} for table in LISTS},
-    "continuity_writer": {table: {"read", "insert"} for table in RECORDS} | {table: {"read"} for table in LISTS},
+    | {table: {"read"} for table in LISTS}
+    | SERVICES,
+    "continuity_writer": {table: {"read", "insert"} for table in RECORDS}
+    | {table: {"read"} for table in LISTS}
+    | SERVICES,
     "stranger": {table: set[str]() for table in TABLES},
     "continuity": dict.fromkeys(TABLES, EVERYTHING),
 }

@@ -29,13 +29,14 @@ from session_continuity.cli.output import ago, write_fields, write_note, write_t
 if TYPE_CHECKING:
     from session_continuity.domain.forgetting import Forgotten
     from session_continuity.domain.session_registry import Relation, Session
+    from session_continuity.domain.stale_sweep import SilentSession
 
 RELATION = click.Choice(["spawned", "resumed_from", "forked_from", "handed_off_to", "imported_from"])
 
 
 @click.group(cls=Group)
 def sessions() -> None:
-    """Register sessions, keep them alive, list, close and forget them."""
+    """Register sessions, keep them alive, list, sweep, close and forget them."""
 
 
 @sessions.command(
@@ -172,6 +173,27 @@ def close_session(call: Call, instance_id: str, reason: str, operation: str | No
 
 
 @sessions.command(
+    "sweep",
+    examples=("continuity sessions sweep --dry-run", "continuity sessions sweep --all --json"),
+)
+@click.option("--dry-run", is_flag=True, help="List the sessions that would become stale, and change nothing.")
+@click.option(
+    "--all", "release", is_flag=True, help="Mark them even when they are more than half of the active ones."
+)
+@pass_call
+def sweep_sessions(call: Call, dry_run: bool, release: bool) -> None:
+    """Mark silent sessions stale now, and those of this machine whose process is gone; save their state."""
+    if dry_run:
+        silent = call.client.find_silent(stale_after=timedelta(minutes=call.settings.stale_after_minutes))
+        call.answer({"would_mark": silent}, lambda: _show_silent(silent))
+        return
+    from session_continuity.resident_services import sweep_now
+
+    swept = sweep_now(call.client, release=release)
+    call.answer(swept, lambda: _show_swept(swept))
+
+
+@sessions.command(
     "forget",
     examples=(
         "continuity sessions forget consilio-PS-abc123",
@@ -191,6 +213,33 @@ def forget_session(call: Call, instance_id: str, whole_thread: bool, yes: bool) 
     call.answer(
         {"done": yes, **asdict(forgotten)}, lambda: _show_forgotten(forgotten, done=yes, whole_thread=whole_thread)
     )
+
+
+def _show_silent(silent: list[SilentSession]) -> None:
+    write_table(
+        ("instance_id", "project", "host", "last heartbeat", "process seen", "interval"),
+        [
+            (
+                session.instance_id,
+                session.project,
+                session.host,
+                ago(session.last_heartbeat),
+                ago(session.process_seen_at),
+                session.heartbeat_interval_seconds and f"{session.heartbeat_interval_seconds} s",
+            )
+            for session in silent
+        ],
+        nothing="no session is silent",
+    )
+
+
+def _show_swept(swept: dict[str, int]) -> None:
+    write_note(f"became stale: {swept['marked']} that were silent, {swept['gone']} whose process is gone")
+    if swept["held"]:
+        write_note(
+            f"held back {swept['held']}, more than half of the active ones: the clock may have jumped, or the"
+            " machine slept; --all marks them"
+        )
 
 
 def _show_forgotten(forgotten: Forgotten, *, done: bool, whole_thread: bool) -> None:

@@ -25,6 +25,7 @@ from session_continuity.domain.session_registry import (
     check_place,
     check_time,
     explain_refusal,
+    moved_on,
     not_found,
     require_session,
     session_from_row,
@@ -186,11 +187,13 @@ def take_checkpoint(
     metadata: Mapping[str, Any] | None = None,
     timestamp: datetime | None = None,
     operation: UUID | str | None = None,
+    expected_sequence: int | None = None,
     base: Checkpoint | None = None,
 ) -> Operation[Checkpoint]:
     """Save the work state with its `checkpoint_created` event, whose number it takes, in one transaction. A
-    `base` (the latest checkpoint, when the caller still has it) spares reading its state again. Raises
-    NotFound, Fenced, OperationConflict, InvalidInput."""
+    `base` (the latest checkpoint, when the caller still has it) spares reading its state again; with
+    `expected_sequence` it is taken only while that is the session's last event. Raises NotFound, Fenced,
+    SequenceConflict, OperationConflict, InvalidInput."""
     check_instance_id(instance_id)
     check_choice("checkpoint_type", checkpoint_type, CHECKPOINT_TYPES)
     check_percent("context_window_percent", context_window_percent)
@@ -211,8 +214,8 @@ def take_checkpoint(
     }
     return Operation(
         "take_checkpoint",
-        lambda: _take(instance_id, parameters, described, base),
-        locked=lambda: _take(instance_id, parameters, described, None, locked=True),
+        lambda: _take(instance_id, parameters, described, base, wanted=expected_sequence),
+        locked=lambda: _take(instance_id, parameters, described, None, wanted=expected_sequence, locked=True),
     )
 
 
@@ -229,6 +232,7 @@ def _take(
     described: dict[str, Any],
     base: Checkpoint | None,
     *,
+    wanted: int | None,
     locked: bool = False,
 ) -> Steps[Checkpoint]:
     """Read the state, then write under the condition that nothing was appended since; else read again. Many
@@ -247,6 +251,11 @@ def _take(
         expected = state["sequence_num"] if state["instance_id"] == instance_id else 0
         if locked and row:  # the last events may have been deleted since
             expected = session_from_row(row[0]).last_sequence_num
+        if wanted is not None and expected != wanted:
+            if (yield Statement("find_event", {"event_ids": [parameters["event_id"]]})):
+                return (yield from _taken_before(instance_id, parameters, described))
+            yield from explain_refusal(instance_id)
+            raise moved_on(instance_id, wanted, expected)
         created = FoldedEvent(instance_id, "checkpoint_created", expected + 1, described)
         encoded = canonical(fold(state, [created]))
         try:

@@ -26,6 +26,7 @@ from session_continuity.domain.session_registry import (
     check_place,
     check_time,
     explain_refusal,
+    moved_on,
     session_from_row,
 )
 
@@ -250,13 +251,7 @@ def _append(append: PreparedAppend) -> Steps[Appended]:
         return (yield from _answer_again(append))
     session = yield from explain_refusal(append.instance_id)
     actual = session_from_row(session[0]).last_sequence_num
-    raise SequenceConflict(
-        f"{append.instance_id} is at sequence number {actual}, not {append.expected_sequence};"
-        " read the events since then and decide again",
-        instance_id=append.instance_id,
-        expected=append.expected_sequence,
-        actual=actual,
-    )
+    raise moved_on(append.instance_id, append.expected_sequence, actual)
 
 
 def _append_statement(append: PreparedAppend) -> Statement:

@@ -9,7 +9,14 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, TypeAlias
 from uuid import UUID
 
-from session_continuity.domain.errors import Conflict, Fenced, InvalidInput, NotFound, OperationConflict
+from session_continuity.domain.errors import (
+    Conflict,
+    Fenced,
+    InvalidInput,
+    NotFound,
+    OperationConflict,
+    SequenceConflict,
+)
 from session_continuity.domain.identity import check_instance_id, new_instance_id, operation_id
 from session_continuity.domain.operation import ALL_PROJECTS, Operation, Rows, Statement, Steps
 from session_continuity.domain.payload import check_text, encode_object
@@ -59,6 +66,7 @@ class Session:
     heartbeat_interval_seconds: int | None
     metadata: dict[str, Any]
     legal_hold: bool
+    process_seen_at: datetime | None = None
 
 
 # A day inside what Python can hold, so that every zone can show it; the tables have the same bounds.
@@ -190,10 +198,14 @@ def send_heartbeat(
 
 
 def send_heartbeats(
-    instance_ids: Sequence[str], context_percents: Sequence[int | None] | None = None
+    instance_ids: Sequence[str],
+    context_percents: Sequence[int | None] | None = None,
+    *,
+    process_seen: bool = False,
 ) -> Operation[list[str]]:
-    """Heartbeats of many sessions in one statement. Returns the ids that were accepted; the others are
-    unknown, closed or fenced (send_heartbeat tells which)."""
+    """Heartbeats of many sessions in one statement, `process_seen` when it is their processes that were seen
+    running. Returns the ids that were accepted; the others are unknown, closed or fenced (send_heartbeat tells
+    which)."""
     percents = list(context_percents) if context_percents is not None else [None] * len(instance_ids)
     if len(percents) != len(instance_ids):
         raise InvalidInput("context_percents must have one entry for each instance id")
@@ -202,6 +214,7 @@ def send_heartbeats(
         "context_percents": [
             None if percent is None else str(check_percent("context_percent", percent)) for percent in percents
         ],
+        "process_seen": process_seen,
     }
 
     def steps() -> Steps[list[str]]:
@@ -260,6 +273,21 @@ def settle_imported(
         return session_from_row(rows[0])
 
     return Operation("settle_imported", steps)
+
+
+def record_context_percent(instance_id: str, context_percent: int) -> Operation[Session]:
+    """How full the context window was last seen, without a heartbeat: also of a session that is closed. One that
+    was taken over stays as it is. Raises NotFound."""
+    parameters = {
+        "instance_id": check_instance_id(instance_id),
+        "context_percent": check_percent("context_percent", context_percent),
+    }
+
+    def steps() -> Steps[Session]:
+        rows = yield Statement("record_context_percent", parameters)
+        return session_from_row(rows[0]) if rows else (yield from get_session(instance_id).steps())
+
+    return Operation("record_context_percent", steps)
 
 
 def get_session(instance_id: str) -> Operation[Session]:
@@ -332,6 +360,16 @@ def explain_refusal(instance_id: str) -> Steps[Rows]:
             owner_epoch=epoch,
         )
     return rows
+
+
+def moved_on(instance_id: str, expected: int | None, actual: int) -> SequenceConflict:
+    return SequenceConflict(
+        f"{instance_id} is at sequence number {actual}, not {expected};"
+        " read the events since then and decide again",
+        instance_id=instance_id,
+        expected=expected,
+        actual=actual,
+    )
 
 
 def require_session(instance_id: str) -> Steps[None]:

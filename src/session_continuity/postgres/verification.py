@@ -30,7 +30,11 @@ Connection = psycopg.Connection[tuple[Any, ...]]
 COUNTED_ROWS = 1_000_000
 """Tables with more rows are not counted but estimated."""
 
-_RELATIONS = (*TABLES, "session_tombstones", "schema_migrations", "command_log_id_seq")
+_SERVICE_GRANTS = {
+    "service_leases": ("INSERT", "SELECT", "UPDATE"),
+    "service_passes": ("DELETE", "INSERT", "SELECT", "UPDATE"),
+}
+_RELATIONS = (*TABLES, *_SERVICE_GRANTS, "session_tombstones", "schema_migrations", "command_log_id_seq")
 _TABLE_PRIVILEGES = ("SELECT", "INSERT", "UPDATE", "DELETE", "TRUNCATE", "REFERENCES", "TRIGGER")
 _READ, _REPORT_GRANTS = ("SELECT",), ("DELETE", "INSERT", "SELECT", "UPDATE")
 _CHANGING_SESSION = (
@@ -47,6 +51,7 @@ _CHANGING_SESSION = (
     "last_sequence_num",
     "metadata",
     "pid",
+    "process_seen_at",
     "status",
     "superseded_by",
 )
@@ -62,12 +67,14 @@ _CHANGING_COMMAND = (
 )
 _GRANTS: dict[str, dict[str, tuple[str, ...]]] = {
     "supervisor": dict.fromkeys(TABLES, _REPORT_GRANTS)
+    | _SERVICE_GRANTS
     | {"session_tombstones": _READ, "schema_migrations": _READ, "command_log_id_seq": ("SELECT", "USAGE")},
     "continuity_writer": {
         "supervisor_sessions": ("INSERT", "SELECT", *(f"UPDATE ({name})" for name in _CHANGING_SESSION)),
         "command_log": ("INSERT", "SELECT", *(f"UPDATE ({name})" for name in _CHANGING_COMMAND)),
         "event_store": ("INSERT", "SELECT"),
         "checkpoints": ("INSERT", "SELECT"),
+        **_SERVICE_GRANTS,
         "session_tombstones": _READ,
         "schema_migrations": _READ,
         "command_log_id_seq": ("USAGE",),

@@ -16,6 +16,7 @@ HARNESS: str = "gemini-cli"
 TITLE: str = "Gemini CLI"
 PROGRAM: str = "gemini"
 OLDEST: str | None = None
+PACKAGES: tuple[str, ...] = ("extensions/session-continuity/hooks/run.sh",)
 
 HOOK_NAME = "session-continuity"
 

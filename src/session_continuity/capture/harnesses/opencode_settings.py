@@ -21,6 +21,7 @@ HARNESS: str = "opencode"
 TITLE: str = "OpenCode"
 PROGRAM: str = "opencode"
 OLDEST: str | None = None
+PACKAGES: tuple[str, ...] = ("session-continuity/run.sh",)
 
 FILE_NAME = "session-continuity.js"
 _TEMPLATE = Path(__file__).with_name("opencode_plugin.js")

@@ -23,7 +23,6 @@ from session_continuity.capture.recorder.incarnations import (
     is_captured,
     is_fresh,
     is_gone,
-    process_of,
 )
 from session_continuity.capture.recorder.live_session import LiveSession, Recording, open_session
 from session_continuity.capture.recorder.project_privacy import ProjectPrivacy
@@ -37,7 +36,7 @@ from session_continuity.domain.payload import storable_text
 from session_continuity.domain.session_registry import Session
 
 _RECORDINGS = 64
-_RUNNING, _JUST_CLOSED = 1_000, 50
+_RUNNING, _JUST_ENDED = 1_000, 50
 _HOOKS_ARE_IN = timedelta(seconds=10)
 """How long after something in a recording a hook that tells of the same can still come."""
 
@@ -87,19 +86,18 @@ class LiveCapture:
 
     def watch(self) -> None:
         """One look at the running sessions of this machine, for a server to take every few seconds when the spool
-        is empty: their recordings are read on, those whose process lives get a heartbeat. Raises Unavailable."""
+        is empty: their recordings are read on. Raises Unavailable."""
         moment = datetime.now(UTC) - _HOOKS_ARE_IN
-        running: list[str] = []
-        closed = self._client.find_sessions(status="closed", limit=_JUST_CLOSED)
-        for session in (*self._client.find_sessions(status="active", limit=_RUNNING), *closed):
+        ended = [
+            session
+            for status in ("closed", "stale")
+            for session in self._client.find_sessions(status=status, limit=_JUST_ENDED)
+        ]
+        for session in (*self._client.find_sessions(status="active", limit=_RUNNING), *ended):
             if session.host != socket.gethostname() or not is_captured(session) or session.superseded_by:
                 continue
             gone = session.status == "closed" or is_gone(session)
-            if not gone and process_of(session) is not None:
-                running.append(session.instance_id)
             self._read_on(session, None if gone else moment)
-        if running:
-            self._client.send_heartbeats(running)
         sweep_fences(self._client.settings)
 
     def _read_on(self, session: Session, moment: datetime | None) -> None:
@@ -157,7 +155,7 @@ class _Batch:
     ) -> None:
         self._client, self._read, self._recording_of = client, read, recording_of
         self._sessions: dict[str, LiveSession] = {}
-        self._seen_alive: dict[str, int | None] = {}
+        self._seen_alive: dict[str, None] = {}
         self._incarnations = Incarnations(
             client, before_takeover=self._before_takeover, taken_over=self._taken_over
         )
@@ -183,7 +181,7 @@ class _Batch:
                 self._mark(loser)
             raise
         if self._seen_alive:
-            self._client.send_heartbeats(list(self._seen_alive), list(self._seen_alive.values()))
+            self._client.send_heartbeats(list(self._seen_alive))
 
     def _take(self, record: SpoolRecord, told: facts.HookFacts) -> None:
         incarnation = self._incarnations.of_record(record, told)
@@ -198,7 +196,7 @@ class _Batch:
             self._sessions[session.instance_id] = live
         live.take(record, told)
         if is_fresh(record):
-            self._seen_alive[session.instance_id] = live.recorder.percent
+            self._seen_alive[session.instance_id] = None
             keep_status_session(self._client.settings.home, session)
         if live.recorder.closed:
             self._seen_alive.pop(session.instance_id, None)

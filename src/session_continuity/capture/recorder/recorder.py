@@ -69,6 +69,7 @@ class Recorder:
     now: dict[str, str] = field(default_factory=dict[str, str])
     _events: dict[str, NewEvent] = field(default_factory=dict[str, NewEvent])
     _commands: dict[str, NewCommand] = field(default_factory=dict[str, NewCommand])
+    _measured: int | None = None
     _privacy: ProjectPrivacy = field(init=False)
     _longest: int = field(init=False)
     _handlers: dict[type, Callable[[Any], None]] = field(init=False)
@@ -132,6 +133,9 @@ class Recorder:
                     self._append([event])
                 except OperationConflict:
                     self.problems["stored_differently"] += 1
+        percent, self._measured = self._measured, None
+        if percent is not None:
+            self.client.record_context_percent(self.session.instance_id, percent)
 
     def checkpoint(self, name: str, reason: str) -> None:
         """Store what is waiting and take an automatic checkpoint."""
@@ -197,6 +201,7 @@ class Recorder:
         if self.live and percent == self.percent:
             return
         before, self.percent = self.percent or 0, percent
+        self._measured = percent if self.live else None  # an import settles the row at its end
         data = {"percent": percent, "used_tokens": fact.used_tokens, "window_tokens": fact.window_tokens}
         self._event(fact, "context_window_updated", data)
         threshold = self.client.settings.context_threshold_percent

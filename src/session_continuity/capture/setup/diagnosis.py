@@ -11,6 +11,7 @@ from typing import Any, Literal, TypeAlias
 
 from session_continuity.capture.harnesses.harness_settings import HarnessSettings, Place
 from session_continuity.capture.hook.command import SCRIPT
+from session_continuity.capture.recorder.project_privacy import ProjectPrivacy
 from session_continuity.capture.serving import find_resident
 from session_continuity.capture.setup.installation import HARNESSES, Installation
 from session_continuity.capture.setup.probe import Probe
@@ -63,11 +64,12 @@ class Diagnosis:
         self._settings = settings
         self._places = [replace(place, scope="user"), replace(place, scope="project")]
         self.set_up: list[SetUp] = []
+        self._packaged = False
 
     def links(self) -> list[Link]:
         """All links, in the order in which a record passes them."""
         found = [link for harness in HARNESSES.values() for link in self._harness(harness)]
-        if not self.set_up:
+        if not (self.set_up or self._packaged):
             found.append(
                 Link(
                     name="hooks",
@@ -76,7 +78,14 @@ class Diagnosis:
                     remedy="run `continuity init`",
                 )
             )
-        return [*found, *self._hook_script(), *self._spool(), *self._resident(), *self._database()]
+        return [
+            *found,
+            *self._project(),
+            *self._hook_script(),
+            *self._spool(),
+            *self._resident(),
+            *self._database(),
+        ]
 
     def _harness(self, harness: HarnessSettings) -> Iterator[Link]:
         name = harness.HARNESS
@@ -97,6 +106,10 @@ class Diagnosis:
                     remedy=f"mend it, then run `continuity init --agent {name}`",
                 )
         ours = [each for each in self.set_up if each.harness is harness]
+        package = _package(harness, self._places[0])
+        if package is not None:
+            self._packaged = True
+            yield self._package_link(harness, package, doubled=bool(ours))
         if len(ours) == 2:
             yield Link(
                 name="hooks",
@@ -105,7 +118,7 @@ class Diagnosis:
                 found="user and project both have our hooks, and everything is recorded twice",
                 remedy=f"run `continuity init --undo --scope project --agent {name}`",
             )
-        if not ours and program:
+        if not (ours or package) and program:
             yield Link(
                 name="hooks",
                 harness=name,
@@ -133,6 +146,36 @@ class Diagnosis:
             if current
             else f"run `continuity init --scope {place.scope} --agent {harness.HARNESS}`, with the same --home",
         )
+
+    def _package_link(self, harness: HarnessSettings, package: Path, *, doubled: bool) -> Link:
+        remedy = None
+        found = f"a package, {package}; the probe does not pass it"
+        if doubled:
+            found = f"a package ({package}) and the settings both have our hooks, and everything is recorded twice"
+            remedy = f"run `continuity init --undo --agent {harness.HARNESS}`, or remove the package"
+        elif self._settings.home != (home := self._places[0].home / ".local" / "share" / "session-continuity"):
+            found = f"a package ({package}) records into {home}, not into {self._settings.home}"
+            remedy = "leave --home and CONTINUITY_HOME out, or use `continuity init` in place of the package"
+        return Link(
+            name="hooks",
+            harness=harness.HARNESS,
+            state="broken" if remedy else "ok",
+            found=found,
+            remedy=remedy,
+        )
+
+    def _project(self) -> Iterator[Link]:
+        privacy, here = ProjectPrivacy(self._settings), str(self._places[0].project)
+        problem, switch = privacy.problem(here), privacy.is_off(here)
+        if problem is not None:
+            yield Link(
+                name="project",
+                state="broken",
+                found=problem,
+                remedy="mend the file: until then it is as if it were not there",
+            )
+        elif switch is not None:
+            yield Link(name="project", state="warning", found=f"nothing is captured in {here}: {switch} says so")
 
     def _hook_script(self) -> Iterator[Link]:
         try:
@@ -255,6 +298,13 @@ _PROBE_REMEDIES = {
     "row": "look into hook.log and serve.log in the logs folder of the data folder",
     "removal": "delete it as a role that may: DELETE FROM supervisor_sessions WHERE project = 'continuity-probe'",
 }
+
+
+def _package(harness: HarnessSettings, place: Place) -> Path | None:
+    """The folder of our package where the harness has installed one."""
+    folder = harness.settings_folder(place)
+    scripts = (script for pattern in harness.PACKAGES for script in folder.glob(pattern))
+    return next((script.parent for script in scripts), None)
 
 
 def _same_file(harness: HarnessSettings, places: Sequence[Place]) -> bool:

@@ -40,9 +40,9 @@ def write_file(path: Path, payload: bytes, captured_at: datetime | None, flush: 
         os.close(file)
 
 
-def flush_folder(folder: Path) -> None:
-    """Let the names in a folder survive power loss."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+def flush_path(path: Path) -> None:
+    """Let a file's content, or the names in a folder, survive power loss."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     try:
         os.fsync(descriptor)
     finally:

@@ -22,7 +22,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from session_continuity.capture.spool.files import check_private, flush_folder, moment, read_file, write_file
+from session_continuity.capture.spool.files import check_private, flush_path, moment, read_file, write_file
 from session_continuity.capture.spool.names import is_name, make_name, parse_name
 from session_continuity.domain.errors import InvalidInput, NotFound, Refused
 from session_continuity.settings import Settings
@@ -122,7 +122,7 @@ class Spool:
         flush: bool = False,
     ) -> str:
         """Keep a record; returns its name. With `flush` it survives power loss. A forwarded record brings the
-        `name` that it has on its own machine and the `host`; to put it again changes nothing.
+        `name` that it has on its own machine and the `host`; to put it again changes nothing, but it is flushed.
 
         Raises InvalidInput (record_name, payload_too_large), Refused (spool_full), OSError; then nothing is kept.
         """
@@ -137,8 +137,10 @@ class Spool:
                 f"a record may have {RECORD_LIMIT:,} bytes, not {len(payload):,}", code="payload_too_large"
             )
         whole = self.folder / str(given)
-        if name is not None and (self.holds(name := str(given)) or self.is_quarantined(name)):
-            return name
+        if name is not None and (self.holds(str(given)) or self.is_quarantined(str(given))):
+            if flush:
+                self._flush_known(str(given))
+            return str(given)
         if self._full.exists():
             raise Refused("the spool is full; see `continuity spool list`", code="spool_full")
         draft = self.folder / f".{make_name(harness, event)}"
@@ -149,7 +151,7 @@ class Spool:
             draft.unlink(missing_ok=True)
             raise
         if flush:
-            flush_folder(self.folder)
+            flush_path(self.folder)
         return str(given)
 
     def count_loss(self, harness: str, event: str) -> None:
@@ -306,6 +308,13 @@ class Spool:
             yield held
         finally:
             os.close(lock)
+
+    def _flush_known(self, name: str) -> None:
+        """Flush a record that is here already: whoever put it may have died before its flush."""
+        folder = self.folder if self.holds(name) else self._quarantine
+        with suppress(FileNotFoundError):  # it was stored meanwhile
+            flush_path(folder / name)
+        flush_path(folder)
 
     def _listed(self) -> dict[str, _Place]:
         places: dict[str, _Place] = {}

@@ -14,7 +14,7 @@ SELECT now() AS checked_at, current_setting('server_version') AS server_version,
     (SELECT count(*) FROM (
         SELECT 1 FROM supervisor_sessions
         WHERE status = 'active' AND last_heartbeat < now() - %(silent_for)s::interval
-            AND heartbeat_bucket <= date_bin('5 minutes', now() - %(silent_for)s::interval, '2000-01-01 00:00:00+00')
+            AND heartbeat_bucket <= date_bin('10 minutes', now() - %(silent_for)s::interval, '2000-01-01 00:00:00+00')
             AND (%(project)s::text IS NULL OR project = %(project)s)
             AND (%(projects)s::text[] IS NULL OR project = ANY(%(projects)s))
         LIMIT %(counted)s) counted) AS silent,

@@ -2,7 +2,7 @@
 instance_id, project, instance_type, status, context_percent, current_epic, last_heartbeat, created_at,
 closed_at, thread_id, owner_epoch, superseded_by, last_sequence_num, parent_instance_id, parent_sequence_num,
 relation, harness, harness_session_id, host, pid, cwd, git_branch, git_head, heartbeat_interval_seconds,
-metadata, legal_hold
+metadata, legal_hold, process_seen_at
 
 -- name: register_session
 -- A new session with its first event.
@@ -43,21 +43,23 @@ WHERE instance_id = %(instance_id)s AND superseded_by IS NULL AND status <> 'clo
 RETURNING {session_columns};
 
 -- name: send_heartbeats
--- Moves many heartbeats in one statement, the rows locked in one order.
-WITH beat AS MATERIALIZED (
-    SELECT s.instance_id, b.context_percent::integer AS context_percent
-    FROM unnest(%(instance_ids)b::text[], %(context_percents)b::text[]) AS b (instance_id, context_percent)
-    JOIN supervisor_sessions s ON s.instance_id = b.instance_id
-    WHERE s.superseded_by IS NULL AND s.status <> 'closed'
-    ORDER BY s.instance_id
-    FOR NO KEY UPDATE OF s
-)
+-- Moves many heartbeats in one statement, by nested loop (an array can't be hashed) in the order of the ids, so that
+-- two such statements lock rows in one order: to lock them first logs each row once more, a third of the whole.
+-- In a new registry that no ANALYZE has seen yet two may still meet in a deadlock; the client then tries again.
+-- That the process was seen is kept to five minutes: the column lies far from the heartbeat, and a change logs all between.
 UPDATE supervisor_sessions s SET
     last_heartbeat = now(),
     status = 'active',
-    context_percent = coalesce(beat.context_percent, s.context_percent)
-FROM beat
-WHERE s.instance_id = beat.instance_id
+    context_percent = coalesce(beat.context_percent::integer, s.context_percent),
+    process_seen_at = CASE
+        WHEN %(process_seen)s AND (s.process_seen_at IS NULL OR abs(extract(epoch FROM now() - s.process_seen_at)) > 300)
+        THEN now() ELSE s.process_seen_at END
+FROM (
+    SELECT b.instance_id, b.context_percent
+    FROM unnest(%(instance_ids)b::text[], %(context_percents)b::text[]) AS b (instance_id, context_percent)
+    ORDER BY b.instance_id
+) beat
+WHERE s.instance_id = ANY (ARRAY[beat.instance_id]) AND s.superseded_by IS NULL AND s.status <> 'closed'
 RETURNING s.instance_id;
 
 -- name: close_session
@@ -85,6 +87,12 @@ WHERE instance_id = %(instance_id)s AND superseded_by IS NULL
     AND last_heartbeat <= coalesce(%(last_seen)s::timestamptz, last_heartbeat)
 RETURNING {session_columns};
 
+-- name: record_context_percent
+-- How full the context window was last seen, also of a closed session.
+UPDATE supervisor_sessions SET context_percent = coalesce(%(context_percent)s::integer, context_percent)
+WHERE instance_id = %(instance_id)s AND superseded_by IS NULL
+RETURNING {session_columns};
+
 -- name: find_sessions
 -- Sessions by latest heartbeat.
 SELECT {session_columns} FROM supervisor_sessions
@@ -97,7 +105,7 @@ WHERE (%(project)s::text IS NULL OR project = %(project)s)
     AND (%(silent_for)s::interval IS NULL OR last_heartbeat < now() - %(silent_for)s::interval)
     AND (last_heartbeat, instance_id) < (coalesce(%(before)s::timestamptz, 'infinity'), %(before_id)s)
     AND heartbeat_bucket <= coalesce(
-        date_bin('5 minutes', %(before)s::timestamptz, '2000-01-01 00:00:00+00'), 'infinity')
+        date_bin('10 minutes', %(before)s::timestamptz, '2000-01-01 00:00:00+00'), 'infinity')
 ORDER BY heartbeat_bucket DESC, last_heartbeat DESC, instance_id DESC
 LIMIT %(limit)s;
 
@@ -106,7 +114,7 @@ LIMIT %(limit)s;
 SELECT {session_columns} FROM supervisor_sessions
 WHERE status = 'active'
     AND last_heartbeat < now() - %(silent_for)s::interval
-    AND heartbeat_bucket <= date_bin('5 minutes', now() - %(silent_for)s::interval, '2000-01-01 00:00:00+00')
+    AND heartbeat_bucket <= date_bin('10 minutes', now() - %(silent_for)s::interval, '2000-01-01 00:00:00+00')
     AND (%(project)s::text IS NULL OR project = %(project)s)
     AND (%(projects)s::text[] IS NULL OR project = ANY(%(projects)s))
     AND (%(instance_type)s::text IS NULL OR instance_type = %(instance_type)s)
@@ -114,6 +122,6 @@ WHERE status = 'active'
     AND (%(harness_session_id)s::text IS NULL OR harness_session_id = %(harness_session_id)s)
     AND (last_heartbeat, instance_id) < (coalesce(%(before)s::timestamptz, 'infinity'), %(before_id)s)
     AND heartbeat_bucket <= coalesce(
-        date_bin('5 minutes', %(before)s::timestamptz, '2000-01-01 00:00:00+00'), 'infinity')
+        date_bin('10 minutes', %(before)s::timestamptz, '2000-01-01 00:00:00+00'), 'infinity')
 ORDER BY heartbeat_bucket DESC, last_heartbeat DESC, instance_id DESC
 LIMIT %(limit)s;

@@ -3,7 +3,7 @@
 SELECT {session_columns} FROM supervisor_sessions
 WHERE project = %(project)s AND (%(projects)s::text[] IS NULL OR project = ANY(%(projects)s))
     AND last_heartbeat >= %(since)s::timestamptz
-    AND heartbeat_bucket >= date_bin('5 minutes', %(since)s::timestamptz, '2000-01-01 00:00:00+00')
+    AND heartbeat_bucket >= date_bin('10 minutes', %(since)s::timestamptz, '2000-01-01 00:00:00+00')
 ORDER BY heartbeat_bucket DESC, last_heartbeat DESC, instance_id DESC
 LIMIT %(limit)s;
 

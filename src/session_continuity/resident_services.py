@@ -1,0 +1,51 @@
+"""The services that a resident process of this machine runs."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Mapping
+from typing import Any
+
+from session_continuity.capture.processes import is_running, process_from_json
+from session_continuity.client import SessionContinuity
+from session_continuity.domain.payload import storable_text
+from session_continuity.services.automatic_checkpoints import AutomaticCheckpoints
+from session_continuity.services.heartbeat import Heartbeat
+from session_continuity.services.service import Service
+from session_continuity.services.stale_sweep import StaleSweep
+from session_continuity.settings import Settings
+
+
+def services_of(settings: Settings, *, release: bool = False) -> list[Service]:
+    """Every service, with the settings' options; with `release` the sweep holds nobody back."""
+    return [
+        _heartbeat(),
+        StaleSweep(settings, release=release),
+        AutomaticCheckpoints(settings),
+    ]
+
+
+def sweep_now(client: SessionContinuity, *, release: bool = False) -> dict[str, int]:
+    """Look at the processes of this machine, then at all sessions: how many became stale as silent (`marked`) or
+    with their process (`gone`), and how many are `held` back (none with `release`). Raises as the client."""
+    sweep = StaleSweep(client.settings, release=release)
+    totals = {"marked": 0, "gone": 0, "held": 0, "brought_back": 0, "checkpoints": 0}
+    more = True
+    totals = _added(totals, _heartbeat().run_once(client).report)
+    while more:
+        done = sweep.run_once(client)
+        totals, more = _added(totals, done.report), done.more
+    return totals
+
+
+def _heartbeat() -> Heartbeat:
+    return Heartbeat(storable_text(socket.gethostname()), _runs)
+
+
+def _added(totals: dict[str, int], report: Mapping[str, int | str]) -> dict[str, int]:
+    return {name: total + int(report.get(name, 0)) for name, total in totals.items()}
+
+
+def _runs(kept: dict[str, Any]) -> bool | None:
+    process = process_from_json(kept)
+    return None if process is None else is_running(process)
