@@ -38,6 +38,7 @@ from session_continuity.web.app import create_app
 from session_continuity.web.capture_route import Keep, ReceivedRecord, capture_route
 from session_continuity.web.connections import BoundedConnection
 from session_continuity.web.mcp_route import McpRoute
+from session_continuity.web.oauth import oauth_issuer
 from session_continuity.web.tokens import TokenFile
 
 USUAL_PORT = 27_182
@@ -78,7 +79,8 @@ def serve(
         os.umask(0o077)
         tokens = TokenFile(settings.home)
         hosts = _hosts(settings)
-        listener = _listen(settings, exposed_when=bool(hosts) and tokens.exist())
+        oauth = oauth_issuer(settings)
+        listener = _listen(settings, exposed_when=bool(hosts) and (tokens.exist() or oauth is not None))
         spool = open_spool(settings)
         open_log(_log_file(settings.home))
         url, port = _url(listener)
@@ -109,8 +111,9 @@ def serve(
                     hosts=hosts,
                     tokens=tokens,
                     requests_per_second=settings.serve_requests_per_second,
+                    oauth=oauth,
                 ),
-                routes=[capture_route(keep_in(spool)), mcp.route()],
+                routes=[capture_route(keep_in(spool)), mcp.route(), *([oauth.route()] if oauth else [])],
                 is_well=watch.is_alive,
                 lifespan=lifespan,
             )

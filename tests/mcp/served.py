@@ -73,7 +73,7 @@ def serving(home: Path, database: str, **access: Any) -> Iterator[Served]:
 
         app = create_app(
             Access(port=port, hosts=frozenset(), tokens=TokenFile(home), **access),
-            routes=[mcp.route()],
+            routes=[mcp.route(), *([oauth.route()] if (oauth := access.get("oauth")) else [])],
             is_well=lambda: True,
             lifespan=lifespan,
         )

@@ -250,6 +250,11 @@ def test_an_address_beyond_loopback_needs_tokens_and_hosts(tmp_path: Path) -> No
     TokenFile(tmp_path).create([CAPTURE])[0]
     with pytest.raises(Refused, match="other machines"):
         serve()
+    issuer = {f"oauth_{name}": "https://login.example/" for name in ("issuer", "audience", "jwks")}
+    with pytest.raises(Refused, match="other machines"):
+        serve(**issuer)
+    with pytest.raises(InvalidInput, match="oauth_jwks"):
+        serve(serve_hosts=("build.example",), **{**issuer, "oauth_jwks": "http://login.example/"})
     with pytest.raises(InvalidInput, match="host name"):
         serve(serve_hosts=("http://build.example",))
     with pytest.raises(InvalidInput, match="no address"):

@@ -28,7 +28,8 @@ ATTACK = """<script>
 const tries = [];
 const body = %(body)s, token = %(token)s;
 for (const base of %(bases)s)
-  for (const path of ['/', '/healthz', '/capture', '/mcp', '/no/such'])
+  for (const path of ['/', '/healthz', '/capture', '/mcp', '/.well-known/oauth-protected-resource/mcp',
+                      '/no/such'])
     for (const mode of ['cors', 'no-cors', 'same-origin'])
       for (const [method, type] of [['GET'], ['POST', 'application/json'], ['POST', 'text/plain'],
                                     ['PUT'], ['DELETE']]) {
@@ -165,7 +166,7 @@ def attacked(site: Site, folder: Path, address: str, bases: list[str], token: st
     with chromium(folder, address):
         wait_until(lambda: site.report is not None, 60)
     assert site.report is not None
-    assert site.report["tried"] == 75 * len(bases)
+    assert site.report["tried"] == 90 * len(bases)
     return site.report
 
 
@@ -180,6 +181,11 @@ def rebound(site: Site, folder: Path, url: str, token: str) -> dict[str, Any]:
 
 @pytest.fixture
 def running(residents: Residents, database: str) -> Running:
+    (residents.folder / "home").mkdir(mode=0o700)
+    (residents.folder / "home" / "settings.toml").write_text(
+        'oauth_issuer = "https://login.example/"\noauth_audience = "https://build.example/mcp"\n'
+        'oauth_jwks = "https://login.example/keys"\n'
+    )
     return residents.serve(database)
 
 

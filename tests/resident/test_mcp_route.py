@@ -71,6 +71,35 @@ def test_the_sdk_is_loaded_by_the_first_request(running: Running) -> None:
     assert token not in (running.home / "logs" / "serve.log").read_text()
 
 
+def test_an_issuer_of_the_settings_is_named_to_clients(residents: Residents, database: str) -> None:
+    home = residents.folder / "home"
+    home.mkdir(mode=0o700)
+    (home / "settings.toml").write_text(
+        'oauth_issuer = "https://login.example/"\noauth_audience = "https://build.example/mcp"\n'
+        'oauth_jwks = "http://127.0.0.1:9/keys"\n'
+    )
+    running = residents.serve(database)
+    status, document = ask(running.url, "GET", "/.well-known/oauth-protected-resource/mcp")
+    assert (status, document["authorization_servers"]) == (200, ["https://login.example/"])
+    bearer = {"Authorization": "Bearer eyJhbGciOiJSUzI1NiIsImtpZCI6IngifQ.e30.eHg"}
+    status, answer = ask(running.url, "POST", "/mcp", b"{}", bearer)
+    assert (status, answer["error"]) == (503, "issuer_unreachable")
+    assert not has_loaded_the_sdk(running)
+    assert bearer["Authorization"][7:] not in (running.home / "logs" / "serve.log").read_text()
+    assert running.end() == 0
+
+
+@pytest.mark.parametrize("depth", [250, 200_000])
+def test_json_that_is_nested_too_deeply_is_refused(running: Running, depth: int) -> None:
+    token, _ = TokenFile(running.home).create(["write"])
+    deep = b"[" * depth + b"]" * depth
+    body = json.dumps(called("append_events", instance_id="x", events=0)).encode().replace(b"0", deep)
+    status, answer = ask(running.url, "POST", "/mcp", body, headers(token))
+    assert status == 400
+    assert "recursion limit" in answer["error"]["message"]
+    assert ask(running.url, "GET", "/healthz")[0] == 200
+
+
 async def press(running: Running, token: str, seconds: float) -> Counter[str]:
     """Every caller writes and reads its own session until the time is over."""
     answers: Counter[str] = Counter()

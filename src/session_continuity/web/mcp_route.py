@@ -15,7 +15,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from session_continuity.settings import Settings
-from session_continuity.web.refusals import RefusedRequest
+from session_continuity.web.refusals import RefusedRequest, bearer_challenge
 from session_continuity.web.tokens import READ, Token
 
 PATH = "/mcp"
@@ -52,7 +52,9 @@ class McpRoute:
                 403,
                 "insufficient_scope",
                 "the token has no scope for MCP: read, write or admin",
-                www_authenticate=f'Bearer error="insufficient_scope", scope="{READ}"',
+                www_authenticate=bearer_challenge(
+                    scope["state"]["resource_metadata"], error="insufficient_scope", scope=READ
+                ),
             )
         app = await self._app()
         from session_continuity.mcp_server.permissions import Permission, permitted

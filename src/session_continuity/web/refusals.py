@@ -38,6 +38,13 @@ class RefusedRequest(Exception):
         return JSONResponse({"error": self.code, "message": self.message}, self.status, headers=names)
 
 
+def bearer_challenge(resource_metadata: str | None, **parts: str) -> str:
+    """The WWW-Authenticate of a refused token (RFC 6750), with where OAuth's clients read on (RFC 9728)."""
+    if resource_metadata is not None:
+        parts["resource_metadata"] = resource_metadata
+    return " ".join(["Bearer", ", ".join(f'{name}="{part}"' for name, part in parts.items())]).strip()
+
+
 async def answer_refusal(request: Request, error: Exception) -> JSONResponse:  # noqa: ARG001
     """The exception handler for RefusedRequest."""
     assert isinstance(error, RefusedRequest)  # noqa: S101

@@ -36,7 +36,7 @@ SCOPES = {
 """Each scope and what it admits to."""
 
 _INCLUDED = {WRITE: {READ}, ADMIN: {WRITE, READ}}
-_LIMITED_SCOPES = {READ, WRITE}
+LIMITED_SCOPES = {READ, WRITE}
 """What a token limited to projects may have: a capture names its project only when it is drained."""
 
 _VERSION = 1
@@ -230,9 +230,9 @@ def _check_grant(scopes: list[str], projects: list[str]) -> None:
         raise InvalidInput(f"a token needs a scope, one or more of {', '.join(SCOPES)}", code="token_scope")
     for project in projects:
         check_text("project", project, 200)
-    if projects and not set(scopes) <= _LIMITED_SCOPES:
+    if projects and not set(scopes) <= LIMITED_SCOPES:
         raise InvalidInput(
-            f"a token limited to projects can have the scopes {', '.join(sorted(_LIMITED_SCOPES))} alone: which"
+            f"a token limited to projects can have the scopes {', '.join(sorted(LIMITED_SCOPES))} alone: which"
             " project a capture belongs to is known only when it is stored",
             code="token_scope",
         )
@@ -251,7 +251,7 @@ def _is_valid(entry: dict[str, Any]) -> bool:
     if projects is not None and not (
         isinstance(projects, list)
         and all(isinstance(each, str) for each in cast("list[Any]", projects))
-        and set(_texts(entry.get("scopes"))) <= _LIMITED_SCOPES
+        and set(_texts(entry.get("scopes"))) <= LIMITED_SCOPES
     ):
         return False
     expires_at = entry.get("expires_at")
