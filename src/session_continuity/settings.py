@@ -65,7 +65,9 @@ class Settings:
     taken when the context window crosses it.
     brief_tokens: budget of a brief. postgres_binaries: bin folder for the embedded server.
     serve_host, serve_port: where `continuity serve` listens; port 0 is the usual one, or any that is free.
-    serve_hosts: further names under which it may be asked. serve_on_demand: whether a session's start starts it.
+    serve_hosts: further names under which it may be asked. serve_requests_per_second: how often each token may
+    ask, with ten times as many at once. serve_on_demand: whether a session's start starts it. oauth_issuer,
+    oauth_audience, oauth_jwks: an OAuth issuer whose tokens are taken, what they must be for, its keys' URL.
     session_start_brief: what a session is told at its start of a thread that died or was left: off, notice, brief.
     fence_tools: whether a session that was taken over is told so, or its tools are blocked, too (tell, block).
     spool_bytes: with more in the spool, hooks keep nothing and count it. hook_seconds: how long the hooks of
@@ -90,7 +92,11 @@ class Settings:
     serve_host: str = "127.0.0.1"
     serve_port: int = 0
     serve_hosts: tuple[str, ...] = ()
+    serve_requests_per_second: int = 100
     serve_on_demand: bool = True
+    oauth_issuer: str | None = None
+    oauth_audience: str | None = None
+    oauth_jwks: str | None = None
     session_start_brief: str = "brief"
     fence_tools: str = "block"
     spool_bytes: int = 2**30
@@ -114,6 +120,9 @@ _TYPES: dict[str, type | tuple[type, ...]] = {
     "serve_host": str,
     "serve_hosts": tuple,
     "serve_on_demand": bool,
+    "oauth_issuer": str,
+    "oauth_audience": str,
+    "oauth_jwks": str,
 }
 _RANGES = {
     "deadline_seconds": (0.1, 3_600),
@@ -121,6 +130,7 @@ _RANGES = {
     "context_threshold_percent": (1, 100),
     "brief_tokens": (300, 1_000_000),
     "serve_port": (0, 65_535),
+    "serve_requests_per_second": (1, 1_000_000),
     "spool_bytes": (2**20, 2**50),
     "hook_seconds": (0.5, 600),
     "heartbeat_seconds": (0.1, 3_600),

@@ -52,12 +52,13 @@ SEED = (
     FROM generate_series(0, 1999) n""",
 )
 ANY_SESSION = dict.fromkeys(
-    ["project", "status", "instance_type", "thread_id", "harness_session_id", "silent_for", "before"]
+    ["project", "projects", "status", "instance_type", "thread_id", "harness_session_id", "silent_for", "before"]
 ) | {"before_id": "", "limit": 20}
 ANY_COMMAND = dict.fromkeys(
     [
         "instance_id",
         "project",
+        "projects",
         "tool_name",
         "action",
         "command_type",
@@ -159,6 +160,7 @@ CASES = {
             "before": None,
             "before_id": FIRST_ID,
             "project": None,
+            "projects": None,
             "limit": 20,
         },
         {"event_store_type_timestamp"},
@@ -174,7 +176,14 @@ CASES = {
     ),
     "manual checkpoints": Case(
         "list_checkpoints",
-        {"instance_id": None, "checkpoint_type": "manual", "before": None, "before_id": FIRST_ID, "limit": 10},
+        {
+            "instance_id": None,
+            "checkpoint_type": "manual",
+            "projects": None,
+            "before": None,
+            "before_id": FIRST_ID,
+            "limit": 10,
+        },
         {"checkpoints_type_created"},
         15,
     ),

@@ -41,6 +41,7 @@ COMMANDS = {
     "spool": ("spool", "Show captured records that are not stored yet, and deal with those that can't be."),
     "serve": ("serve", "Run the resident server: it drains the spool and takes captures of other machines."),
     "forward": ("serve", "Forward this machine's spool to the resident server of another."),
+    "tokens": ("tokens", "Create, list and revoke the tokens of the HTTP server."),
     "services": ("services", "Show what the services did, and run one of them now."),
     "heartbeat": ("heartbeat", "Keep a session alive for as long as a process lives."),
     "redact": ("redact", "Check what would be taken out of a file before it is stored."),
