@@ -25,7 +25,7 @@ test-faults: $(DEV)  ## the long fault runs: kill -9, zombies, the state machine
 
 test-clients: $(DEV)  ## real agents by a script, in a network namespace: captured, killed, resumed
 	@sh tests/clients/install.sh $(CLIENTS)
-	CONTINUITY_CLIENTS=$(CLIENTS) CONTINUITY_TEST_SERVERS=embedded $(BIN)/python -m pytest tests/clients -m clients -rA
+	CONTINUITY_CLIENTS=$(CLIENTS) CONTINUITY_TEST_SERVERS=embedded $(BIN)/python -m pytest tests/clients tests/installation/test_mcp_entries.py -m clients -rA
 
 test-conformance: $(DEV)  ## the official conformance suite of MCP, brought by npm
 	$(BIN)/python -m pytest -m conformance -rs tests/mcp/test_conformance.py

@@ -83,7 +83,7 @@ class Resident:
 def resident(dsn: str) -> Iterator[Resident]:
     with tempfile.TemporaryDirectory(prefix="continuity-bench-") as folder:
         home = Path(folder, "home")
-        token = TokenFile(home).make(CAPTURE)
+        token = TokenFile(home).create([CAPTURE])[0]
         environment = {**os.environ, "CONTINUITY_HOME": str(home), "CONTINUITY_DSN": dsn}
         command = [sys.executable, "-m", "session_continuity", "serve"]
         process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)

@@ -18,6 +18,7 @@ from session_continuity.domain import (
     health,
     leases,
     notes,
+    process_sessions,
     service_passes,
     session_registry,
     stale_sweep,
@@ -146,6 +147,7 @@ class AsyncSessionContinuity:
     record_context_percent = _awaiting(session_registry.record_context_percent)
     get_session = _awaiting(session_registry.get_session)
     find_sessions = _awaiting(session_registry.find_sessions)
+    find_process_sessions = _awaiting(process_sessions.find_process_sessions)
 
     record_command = _awaiting(command_log.record_command)
     record_commands = _awaiting(command_log.record_commands)

@@ -17,6 +17,7 @@ from session_continuity.domain import (
     health,
     leases,
     notes,
+    process_sessions,
     service_passes,
     session_registry,
     stale_sweep,
@@ -74,6 +75,7 @@ class SessionContinuity:
     record_context_percent = _blocking(session_registry.record_context_percent)
     get_session = _blocking(session_registry.get_session)
     find_sessions = _blocking(session_registry.find_sessions)
+    find_process_sessions = _blocking(process_sessions.find_process_sessions)
 
     record_command = _blocking(command_log.record_command)
     record_commands = _blocking(command_log.record_commands)

@@ -109,6 +109,11 @@ class Deployment:
                 migrations=tuple(migrations.status(connection)),
             )
 
+    def is_up(self) -> bool:
+        """Whether there is a server to ask, as far as can be told without asking it: that of a DSN, or the
+        embedded one while it runs. Starts nothing."""
+        return self._dsn is not None or self._embedded.status().state == "running"
+
     def url(self) -> str:
         """The URL for psql and other clients, with the password if the DSN holds one. Starts the embedded
         server."""

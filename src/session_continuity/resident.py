@@ -1,5 +1,5 @@
-"""The resident process: drains the spool into the database and takes captures of other machines over HTTP, or
-forwards the spool to where that is done."""
+"""The resident process: drains the spool into the database, takes captures of other machines and answers agents
+over HTTP, or forwards the spool to where that is done."""
 
 from __future__ import annotations
 
@@ -37,6 +37,8 @@ from session_continuity.web.access import Access, checked_hosts
 from session_continuity.web.app import create_app
 from session_continuity.web.capture_route import Keep, ReceivedRecord, capture_route
 from session_continuity.web.connections import BoundedConnection
+from session_continuity.web.mcp_route import McpRoute
+from session_continuity.web.oauth import oauth_issuer
 from session_continuity.web.tokens import TokenFile
 
 USUAL_PORT = 27_182
@@ -77,7 +79,8 @@ def serve(
         os.umask(0o077)
         tokens = TokenFile(settings.home)
         hosts = _hosts(settings)
-        listener = _listen(settings, exposed_when=bool(hosts) and tokens.exist())
+        oauth = oauth_issuer(settings)
+        listener = _listen(settings, exposed_when=bool(hosts) and (tokens.exist() or oauth is not None))
         spool = open_spool(settings)
         open_log(_log_file(settings.home))
         url, port = _url(listener)
@@ -85,6 +88,7 @@ def serve(
             work = _Drain(client, spool, (open_capture or _live_capture)(client))
             watch = SpoolWatch(_at_home(held, work), _teller(held))
             services = Runner(client, services_of(settings))
+            mcp = McpRoute(settings)
 
             @asynccontextmanager
             async def lifespan(app: Starlette) -> AsyncGenerator[None]:  # noqa: ARG001
@@ -94,15 +98,22 @@ def serve(
                 services.start()
                 if ready is not None:
                     ready(url)
-                yield
+                async with mcp.running():
+                    yield
                 services.stop(0)  # all end at once
                 if not watch.stop(_STOP_SECONDS):
                     _log.warning("stopped_in_the_middle", waits="the records that it dealt with wait in the spool")
                 services.stop(_MOMENT)
 
             app = create_app(
-                Access(port=port, hosts=hosts, tokens=tokens),
-                routes=[capture_route(keep_in(spool))],
+                Access(
+                    port=port,
+                    hosts=hosts,
+                    tokens=tokens,
+                    requests_per_second=settings.serve_requests_per_second,
+                    oauth=oauth,
+                ),
+                routes=[capture_route(keep_in(spool)), mcp.route(), *([oauth.route()] if oauth else [])],
                 is_well=watch.is_alive,
                 lifespan=lifespan,
             )
@@ -258,7 +269,7 @@ def _listen(settings: Settings, *, exposed_when: bool) -> socket.socket:
     host = str(address[0])
     if not (ipaddress.ip_address(host.partition("%")[0]).is_loopback or exposed_when):
         raise Refused(
-            f"{host} can be reached by other machines: make a token first (continuity serve --make-token), and"
+            f"{host} can be reached by other machines: create a token first (continuity tokens create), and"
             " name the hosts under which it is asked (--allow-host NAME)",
             code="exposed",
         )

@@ -18,10 +18,10 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-from session_continuity.capture.processes import seen_process
 from session_continuity.capture.serving import STATE_FILE, Resident, find_resident
 from session_continuity.capture.spool.watch import Condition
 from session_continuity.domain.errors import Conflict, Refused, Unavailable
+from session_continuity.processes import seen_process
 
 LOCK_FILE = "serve.lock"
 _PAUSE = 0.02

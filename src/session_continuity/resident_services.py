@@ -6,9 +6,9 @@ import socket
 from collections.abc import Mapping
 from typing import Any
 
-from session_continuity.capture.processes import is_running, process_from_json
 from session_continuity.client import SessionContinuity
 from session_continuity.domain.payload import storable_text
+from session_continuity.processes import is_running, process_from_json
 from session_continuity.services.automatic_checkpoints import AutomaticCheckpoints
 from session_continuity.services.heartbeat import Heartbeat
 from session_continuity.services.service import Service

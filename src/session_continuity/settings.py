@@ -66,11 +66,15 @@ class Settings:
     taken when the context window crosses it.
     brief_tokens: budget of a brief. postgres_binaries: bin folder for the embedded server.
     serve_host, serve_port: where `continuity serve` listens; port 0 is the usual one, or any that is free.
-    serve_hosts: further names under which it may be asked. serve_on_demand: whether a session's start starts it.
+    serve_hosts: further names under which it may be asked. serve_requests_per_second: how often each token may
+    ask, with ten times as many at once. serve_on_demand: whether a session's start starts it. oauth_issuer,
+    oauth_audience, oauth_jwks: an OAuth issuer whose tokens are taken, what they must be for, its keys' URL.
     session_start_brief: what a session is told at its start of a thread that died or was left: off, notice, brief.
     fence_tools: whether a session that was taken over is told so, or its tools are blocked, too (tell, block).
     spool_bytes: with more in the spool, hooks keep nothing and count it. hook_seconds: how long the hooks of
     session start and compaction may hold the agent up.
+    heartbeat_seconds: how often what lives with an agent's process says that its sessions live, where they
+    declared no shorter interval.
     stored_text_characters: a longer captured text is stored as its head, tail, size and hash. projects: what is
     captured in some folders.
     stale_after_minutes: a session without a heartbeat for so long is stale, unless it declared an interval.
@@ -91,11 +95,16 @@ class Settings:
     serve_host: str = "127.0.0.1"
     serve_port: int = 0
     serve_hosts: tuple[str, ...] = ()
+    serve_requests_per_second: int = 100
     serve_on_demand: bool = True
+    oauth_issuer: str | None = None
+    oauth_audience: str | None = None
+    oauth_jwks: str | None = None
     session_start_brief: str = "brief"
     fence_tools: str = "block"
     spool_bytes: int = 2**30
     hook_seconds: float = 10.0
+    heartbeat_seconds: float = 30.0
     stored_text_characters: int = 20_000
     stale_after_minutes: int = 30
     stale_hold_minutes: int = 10
@@ -113,9 +122,13 @@ _TYPES: dict[str, type | tuple[type, ...]] = {
     "prepared_statements": bool,
     "deadline_seconds": (int, float),
     "hook_seconds": (int, float),
+    "heartbeat_seconds": (int, float),
     "serve_host": str,
     "serve_hosts": tuple,
     "serve_on_demand": bool,
+    "oauth_issuer": str,
+    "oauth_audience": str,
+    "oauth_jwks": str,
 }
 _RANGES = {
     "deadline_seconds": (0.1, 3_600),
@@ -123,8 +136,10 @@ _RANGES = {
     "context_threshold_percent": (1, 100),
     "brief_tokens": (300, 1_000_000),
     "serve_port": (0, 65_535),
+    "serve_requests_per_second": (1, 1_000_000),
     "spool_bytes": (2**20, 2**50),
     "hook_seconds": (0.5, 600),
+    "heartbeat_seconds": (0.1, 3_600),
     "stored_text_characters": (1_000, 90_000),
     "stale_after_minutes": (1, 1_000_000),
     "stale_hold_minutes": (0, 10_000),

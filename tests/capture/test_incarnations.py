@@ -16,8 +16,7 @@ from pathlib import Path
 import pytest
 from tests.capture.scripted import Script, capture, shell
 
-from session_continuity import SessionContinuity
-from session_continuity.capture import processes
+from session_continuity import SessionContinuity, processes
 from session_continuity.capture.hook.start_briefing import BRIEF_CHARACTERS, answer_session_start
 from session_continuity.capture.recorder import incarnations, live
 from session_continuity.capture.recorder.fence_notice import find_fence_notice, sweep_fences

@@ -207,3 +207,28 @@ def test_a_role_that_may_not_delete_leaves_the_probe_closed_and_says_so(
     assert (answer.code, links(answer.document, "warning")) == (0, [("probe", "claude-code")])
     with SessionContinuity(dsn=database) as client:
         assert [session.status for session in client.find_sessions(project=PROJECT)] == ["closed"]
+
+
+def test_the_entry_of_the_mcp_server_is_looked_at(offline: Continuity, installed: Path) -> None:
+    def found() -> tuple[str, str]:
+        answer = offline("doctor", "--no-probe", "--json").document
+        ((state, remedy),) = [
+            (link["state"], str(link["remedy"])) for link in answer["links"] if link["link"] == "mcp"
+        ]
+        return state, remedy
+
+    assert found()[0] == "ok"
+    file = installed.parents[1] / ".claude.json"
+    whole = file.read_text()
+    file.write_text(whole.replace(sys.executable, "/nowhere/python"))
+    assert found() == ("broken", "run `continuity mcp config claude-code --scope user --write`")
+    file.write_text("{")
+    assert found()[0] == "broken"
+    file.write_text(whole)
+    assert offline("mcp", "config", "claude-code", "--undo", "--yes").code == 0
+    state, remedy = found()
+    assert (state, "--write" in remedy) == ("absent", True)
+    assert (
+        offline("mcp", "config", "claude-code", "--http", "http://127.0.0.1:1/mcp", "--write", "--yes").code == 0
+    )
+    assert found()[0] == "ok"

@@ -47,7 +47,10 @@ def test_nothing_is_written_without_consent(offline: Continuity, claude: Path) -
 
 def test_init_and_undo(offline: Continuity, claude: Path) -> None:
     done = offline("init", "--yes", "--json").document
-    assert [(each["harness"], each["action"]) for each in done["edits"]] == [("claude-code", "change")]
+    assert [(each["harness"], each["action"]) for each in done["edits"]] == [
+        ("claude-code", "change"),
+        ("claude-code", "create"),
+    ]
     assert done["applied"] is True
     installed = claude.read_bytes()
     assert installed.startswith(b'// mine\n{\n    "model": "large",\n    "hooks": {\n')
@@ -55,8 +58,19 @@ def test_init_and_undo(offline: Continuity, claude: Path) -> None:
     assert (again.code, again.out) == (0, "")
     assert "nothing to change" in again.err
     undone = offline("init", "--undo", "--yes", "--json").document
-    assert [each["action"] for each in undone["edits"]] == ["change", "keep", "keep", "keep"]
+    assert [each["action"] for each in undone["edits"] if each["action"] != "keep"] == ["change", "remove"]
     assert claude.read_bytes() == SETTINGS
+    assert not (claude.parents[1] / ".claude.json").exists()
+
+
+def test_the_mcp_server_can_be_left_out(offline: Continuity, claude: Path) -> None:
+    done = offline("init", "--yes", "--no-mcp", "--json").document
+    assert [each["file"] for each in done["edits"]] == [str(claude)]
+    assert not (claude.parents[1] / ".claude.json").exists()
+    assert offline("init", "--undo", "--no-mcp", "--yes").code == 2
+    assert offline("init", "--yes").code == 0
+    server = json.loads((claude.parents[1] / ".claude.json").read_bytes())["mcpServers"]["session-continuity"]
+    assert server["args"][-1] == str(claude.parents[1].parent / "home")
 
 
 def test_the_project_s_own_settings_are_those_that_are_not_committed(offline: Continuity, claude: Path) -> None:
@@ -71,6 +85,8 @@ def test_an_agent_can_be_named_though_it_is_not_found(offline: Continuity, claud
     answer = offline("init", "--agent", "codex", "--agent", "opencode", "--yes", "--json")
     assert [(each["harness"], each["action"]) for each in answer.document["edits"]] == [
         ("codex", "create"),
+        ("codex", "create"),
+        ("opencode", "create"),
         ("opencode", "create"),
     ]
     (note,) = answer.document["notes"]

@@ -252,3 +252,71 @@ def test_the_timeline_merges_the_records_and_pages_on(continuity: Continuity, se
         cursor = ["--after", page[0]["cursor"]]
     assert seen == kinds
     assert "more: --after " in continuity("timeline", INSTANCE, "--limit", "2").err
+
+
+def test_the_family_is_a_tree(continuity: Continuity, session: str) -> None:
+    child = continuity(
+        "sessions", "register", "consilio-s", "--parent", session, "--relation", "spawned", "--json"
+    ).document["instance_id"]
+    successor = continuity("resume", child, "--json").document["successor"]
+    family = continuity("sessions", "family", successor, "--json").document
+    assert [(row["depth"], row["session"]["instance_id"]) for row in family] == [
+        (0, session),
+        (1, child),
+        (2, successor),
+    ]
+    shown = continuity("sessions", "family", session).out.splitlines()
+    assert [line.split("  ")[0] for line in shown[1:]] == [session, f"· {child}", f"· · {successor}"]
+    assert continuity("sessions", "family", "consilio-PS-zzzzzz").code == 3
+
+
+def test_checkpoints_are_compared_by_what_differs(continuity: Continuity, session: str) -> None:
+    before = continuity("checkpoints", "take", session, "--json").document["checkpoint_id"]
+    noted = continuity("events", "note", session, "Cookies: too large", "--kind", "rejected", "--json").document
+    after = continuity("checkpoints", "take", session, "--json").document["checkpoint_id"]
+    compared = continuity("checkpoints", "compare", before, after, "--json").document
+    assert [compared[side]["checkpoint_id"] for side in ("before", "after")] == [before, after]
+    assert "work_state" not in compared["before"]
+    (added,) = [each for each in compared["differences"] if each["path"] == ["notes", "Cookies: too large"]]
+    assert (added["change"], added["before"]) == ("added", None)
+    assert added["after"]["kind"] == "rejected"
+    assert noted["sequence_num"] == compared["before"]["sequence_num"] + 1
+    assert "notes / Cookies: too large" in continuity("checkpoints", "compare", before, after).out
+    assert continuity("checkpoints", "compare", after, after).err == "no difference\n"
+    assert continuity("checkpoints", "compare", before, "0190a000-0000-7000-8000-000000000001").code == 3
+
+
+def test_a_note_is_in_the_brief_and_comes_from_standard_input_too(continuity: Continuity, session: str) -> None:
+    first = continuity("events", "note", session, "-", "--operation", "n1", stdin="Keep the old API.\n")
+    again = continuity("events", "note", session, "-", "--operation", "n1", stdin="Keep the old API.\n")
+    assert (first.out, first.code) == (again.out, again.code) == ("2\n", 0)
+    assert "Keep the old API." in continuity("resume", session, "--dry-run").out
+    assert continuity("events", "note", session, "").code == 2
+    assert continuity("events", "note", session, "x", "--kind", "rumour").code == 2
+
+
+def test_a_standup_tells_results_of_a_project_since_a_time(continuity: Continuity, session: str) -> None:
+    continuity("events", "append", session, "test_failed", '{"command": "pytest"}')
+    continuity("events", "append", session, "task_spawned", '{"task_id": "1"}')
+    told = continuity("standup", "consilio-s", "--json").document
+    assert [each["instance_id"] for each in told["sessions"]] == [session]
+    assert [each["event_type"] for each in told["events"]] == ["test_failed"]
+    assert told["is_whole"] is True
+    shown = continuity("standup", "consilio-s", "--since", "1h").out
+    assert session in shown
+    assert "test_failed" in shown
+    continuity("events", "note", session, "later")
+    assert "left out" in continuity("standup", "consilio-s", "--limit", "1").err
+    assert continuity("standup", "other").err == "no session lived since then\n"
+    assert continuity("standup", "consilio-s", "--since", "soon").code == 2
+
+
+def test_the_status_counts_the_silent_and_says_how_to_find_them(continuity: Continuity, session: str) -> None:
+    continuity("commands", "record", session, "shell", "make")
+    told = continuity("status", "--json").document
+    assert (told["active"], told["silent"], told["in_flight"]) == (1, 0, 1)
+    assert told["table_bytes"].keys() >= {"supervisor_sessions", "event_store"}
+    shown = continuity("status", "--silent-for", "1ms")
+    assert "sessions silent" in shown.out
+    assert "--silent-for 0.001s" in shown.err
+    assert continuity("status", "--project", "other", "--json").document["active"] == 0

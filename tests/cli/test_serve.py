@@ -21,7 +21,7 @@ from .conftest import Continuity
     "arguments",
     [
         ["serve", "--status", "--stop"],
-        ["serve", "--detach", "--make-token"],
+        ["serve", "--detach", "--stop"],
         ["serve", "--port", "65536"],
         ["serve", "--port", "http"],
         ["forward"],
@@ -52,17 +52,6 @@ def test_what_waits_is_shown(offline: Continuity, home: Path) -> None:
     shown = offline("serve", "--status", "--json").document["spool"]
     assert (shown["waiting"], shown["lost"], shown["quarantined"], shown["full"]) == (1, 1, 0, False)
     assert "1 records, the oldest" in offline("serve", "--status").out
-
-
-def test_a_token_is_printed_once_and_replaces_the_one_before(offline: Continuity, home: Path) -> None:
-    first = offline("serve", "--make-token").out.strip()
-    second = offline("serve", "--make-token", "--json").document
-    kept = (home / "tokens.json").read_text()
-    assert second["scope"] == "capture"
-    assert first.startswith("continuity_")
-    assert first not in kept
-    assert second["token"] not in kept
-    assert len(json.loads(kept)["tokens"]) == 1
 
 
 def test_a_server_beyond_loopback_is_refused_without_a_token(offline: Continuity) -> None:

@@ -20,6 +20,7 @@ from session_continuity.domain import (
     health,
     leases,
     notes,
+    process_sessions,
     service_passes,
     session_registry,
     stale_sweep,
@@ -45,6 +46,7 @@ MODULES = (
     service_passes,
     stale_sweep,
     automatic_checkpoints,
+    process_sessions,
 )
 LIFE = {"run", "close"}
 ONLY_AWAITED = {"append_prepared", "subscribe", "lead"}

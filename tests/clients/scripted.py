@@ -1,12 +1,13 @@
 """One scripted session of a real client, with the product installed by `continuity init`.
 
 usage: python scripted.py --scripts FOLDER --client NAME --program PROGRAM --dsn DSN --report FILE
-                          [--package FOLDER] [--kill]
+                          [--package FOLDER] [--kill | --tool NAME --arguments JSON]
 
 Runs itself in a network namespace of its own in which only loopback is up. `--scripts` names the folder that
 holds run_client.py: the scripted model, an empty environment, a temporary home (TMPDIR says where). With
 `--package` what `make plugins` built is installed instead. With `--kill` the client gets SIGKILL in the middle of
-its first tool call, and is then started once more. The report tells what was run and what the model was sent.
+its first tool call, and is then started once more. With `--tool` the model calls that tool of whatever server has
+it, in one session. The report tells what was run and what the model was sent.
 """
 
 from __future__ import annotations
@@ -35,11 +36,11 @@ SECONDS = 120.0
 class Script:
     """The client, its settings and the product, all below one temporary folder."""
 
-    def __init__(self, run: Any, harness: str, dsn: str, package: str | None) -> None:
-        self.run, self.harness, self.package = run, harness, package
+    def __init__(self, run: Any, harness: str, dsn: str, package: str | None, tool: str | None) -> None:
+        self.run, self.harness, self.package, self.tool = run, harness, package, tool
         self.data = Path(run.path("home", ".local", "share", "session-continuity"))
         self.data.mkdir(mode=0o700, parents=True)
-        (self.data / "settings.toml").write_text(f"dsn = {json.dumps(dsn)}\n")
+        (self.data / "settings.toml").write_text(f"dsn = {json.dumps(dsn)}\nheartbeat_seconds = 0.2\n")
         programs = [str(Path(run.program).parent), str(Path(sys.executable).parent), run.env["PATH"]]
         run.env["PATH"] = os.pathsep.join(programs)
         self.exits: list[int] = []
@@ -124,7 +125,8 @@ def claude(script: Script, kill: bool) -> None:
         "DISABLE_AUTOUPDATER": "1",
         "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
     }
-    run.write("home/.claude/settings.json", {"permissions": {"allow": ["Bash", "Task", "Agent", "mcp__echo"]}})
+    allowed = ["Bash", "Task", "Agent", "mcp__echo", "mcp__session-continuity"]
+    run.write("home/.claude/settings.json", {"permissions": {"allow": allowed}})
     script.install("package")
     servers = {"echo": {"command": run.mcp[0], "args": run.mcp[1:], "alwaysLoad": True}}
     common = ["--mcp-config", run.write("mcp.json", {"mcpServers": servers}), "--model", "sonnet", "-p"]
@@ -135,6 +137,8 @@ def claude(script: Script, kill: bool) -> None:
         script.say(*common, PROMPT)
         return
     script.say(*common, "--session-id", SESSION, PROMPT)
+    if script.tool:
+        return
     script.say(*common, "--resume", SESSION, DELEGATE)
     script.say(*common, "--resume", SESSION, "/compact keep the plan")
     script.say(*common, "--resume", SESSION, PROMPT)
@@ -168,6 +172,10 @@ default_tools_approval_mode = "approve"
     )
     run.env["STUB_KEY"] = KEY
     script.install()
+    if script.tool:
+        # What a user may add to our table, which stands last: the script's first request needs the tools.
+        with Path(run.path("home/.codex/config.toml")).open("a") as config:
+            config.write('required = true\ndefault_tools_approval_mode = "approve"\n')
     # The user's trust is given in a dialog; this switch stands for it.
     common = [
         "--skip-git-repo-check",
@@ -179,6 +187,8 @@ default_tools_approval_mode = "approve"
         script.say("exec", *common, PROMPT)
         return
     script.say("exec", *common, PROMPT)
+    if script.tool:
+        return
     script.say("exec", "resume", "--last", *common, DELEGATE)
     script.say("exec", "resume", "--last", *common, "-c", "model_auto_compact_token_limit=20000", PROMPT)
 
@@ -208,6 +218,8 @@ def gemini(script: Script, kill: bool) -> None:
         script.say(*common, "-p", PROMPT)
         return
     script.say(*common, "-p", PROMPT)
+    if script.tool:
+        return
     script.say(*common, "--resume", "latest", "-p", DELEGATE)
     script.change("home/.gemini/settings.json", model={"compressionThreshold": 0.01})
     script.say(*common, "--resume", "latest", "-p", PROMPT)
@@ -244,6 +256,8 @@ def opencode(script: Script, kill: bool) -> None:
         script.say("run", PROMPT)
         return
     script.say("run", PROMPT)
+    if script.tool:
+        return
     script.say("run", "--continue", DELEGATE)
     settings["provider"]["stub"]["models"]["stub-model"]["limit"]["context"] = 45_000
     script.change("home/.config/opencode/opencode.json", provider=settings["provider"])
@@ -258,12 +272,14 @@ CLIENTS: dict[str, Callable[[Script, bool], None]] = {
 }
 
 
-def use_own_model(run: Any, scripts: str) -> None:
+def use_own_model(run: Any, scripts: str, tool: str | None, arguments: str | None) -> None:
     """Let model.py beside this file answer in the place of the model that run_client.py has started."""
     run.stub.terminate()
     run.stub.wait()
     port = Path(run.path("own-port"))
     words = [str(Path(__file__).with_name("model.py")), scripts, "--port-file", str(port), "--log", run.requests]
+    if tool:
+        words += ["--tool", tool, "--tool-args", arguments or "{}"]
     run.stub = subprocess.Popen([sys.executable, *words])
     while not port.exists() or not port.read_text():
         time.sleep(0.05)
@@ -276,14 +292,16 @@ def main() -> None:
         parser.add_argument(f"--{name}", required=True)
     parser.add_argument("--package")
     parser.add_argument("--kill", action="store_true")
+    parser.add_argument("--tool")
+    parser.add_argument("--arguments")
     options = parser.parse_args()
     sys.path.insert(0, options.scripts)
     import run_client  # pyright: ignore[reportMissingImports]
 
     run_client.enter_namespace()
     run = run_client.Run(options.client, options.program, str(Path(options.report).parent / "payloads"))
-    use_own_model(run, options.scripts)
-    script = Script(run, options.client, options.dsn, options.package)
+    use_own_model(run, options.scripts, options.tool, options.arguments)
+    script = Script(run, options.client, options.dsn, options.package, options.tool)
     try:
         CLIENTS[options.client](script, options.kill)
         report = script.settle() | {"doctor": script.continuity("doctor", "--no-probe")}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 
 from session_continuity.domain.command_log import Command
+from session_continuity.mcp_server.app import TOOLS
 
 from .conftest import PROGRAMS, Recorded
 from .model import SUMMARY
@@ -202,3 +204,25 @@ def test_a_killed_client_is_found_dead_and_its_work_goes_on(
     requests = recorded.report["requests"]
     for text in (dead.instance_id, successor.instance_id, SLEEP, "unknown"):
         assert text in requests, "the brief did not reach the model"
+
+
+@pytest.mark.parametrize("harness", PROGRAMS)
+def test_a_model_is_offered_our_tools_and_a_call_reaches_the_records(
+    run_script: Callable[..., Recorded], harness: str
+) -> None:
+    given = {"project": "by-the-model", "current_epic": "login", "operation_id": "the one call"}
+    recorded = run_script(harness, "--tool", "register_session", "--arguments", json.dumps(given))
+    assert_sound(recorded, [0])
+    assert [link["state"] for link in recorded.report["doctor"]["links"] if link["link"] == "mcp"] == ["ok"]
+    for tool in TOOLS:
+        assert tool.name in recorded.report["requests"], f"{tool.name} was not offered to the model"
+    (registered,) = [session for session in recorded.sessions() if session.project == given["project"]]
+    (hooked,) = [session for session in recorded.sessions() if session.harness_session_id is not None]
+    assert registered.current_epic == "login"
+    assert registered.instance_id in recorded.report["requests"], "the answer did not reach the model"
+    # Its process is the one that the hooks know, so the life line holds both; its end closes what hooks close.
+    assert registered.metadata["process"] == hooked.metadata["process"]
+    assert registered.last_heartbeat > registered.created_at
+    assert (hooked.status, registered.status) == ("closed", "active")
+    (call,) = [each for each in recorded.commands(hooked) if "register_session" in (each.tool_name or "")]
+    assert (call.outcome, (call.parameters or {})["project"]) == ("success", given["project"])

@@ -20,6 +20,7 @@ from session_continuity.domain.identity import (
     new_operation_id,
     operation_id,
     slug,
+    type_of,
 )
 
 ANY_TEXT = st.text(st.characters(), max_size=200)
@@ -28,6 +29,11 @@ ANY_TEXT = st.text(st.characters(), max_size=200)
 @pytest.mark.parametrize("good", ["a-PS-abc123", "demo-MS-000000", "0-a--b-PS-zzzzzz", "ps-PS-abcdef"])
 def test_ids_of_the_reports_form_are_taken(good: str) -> None:
     assert check_instance_id(good) == good
+
+
+@pytest.mark.parametrize(("instance_id", "kind"), [("a-PS-abc123", "PS"), ("ps-ms-MS-000000", "MS")])
+def test_an_id_tells_the_kind_of_supervisor(instance_id: str, kind: str) -> None:
+    assert type_of(instance_id) == kind
 
 
 @pytest.mark.parametrize(

@@ -36,6 +36,9 @@ def foreign(content: bytes | None) -> Any:
     text = hook_entries.remove_hooks((content or b"").decode())
     root = json_text.parse_object(text)
     value = dict(root.value) if root else {}
+    servers = value.get("mcpServers", {})
+    if servers.pop("session-continuity", None) and not servers:
+        del value["mcpServers"]
     value["hooks"] = {event: groups for event, groups in value.get("hooks", {}).items() if groups}
     status_line = value.get("statusLine")
     if status_line and claude_code_settings.is_our_status_line(status_line["command"]):
@@ -245,8 +248,8 @@ def test_a_file_that_changed_after_the_plan_is_not_touched(user: User) -> None:
 def test_a_damaged_backup_is_not_restored(user: User) -> None:
     path = user.write("claude-code", b'{"a": 1}')
     user.init("claude-code")
-    (backup,) = (user.settings.home / "installation").iterdir()
-    kept = json.loads(backup.read_bytes())
+    backups = {file: json.loads(file.read_bytes()) for file in (user.settings.home / "installation").iterdir()}
+    ((backup, kept),) = [(file, each) for file, each in backups.items() if each["path"] == str(path)]
     backup.write_text(json.dumps({**kept, "before": "e30="}))
     with pytest.raises(Refused, match="damaged"):
         user.undo("claude-code")

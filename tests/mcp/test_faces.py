@@ -34,6 +34,7 @@ NOT_A_TOOL = SERVICES | {
     "find_silent": "list_sessions with silent_for; the sweep's own is `continuity sessions sweep --dry-run`",
     "list_services": "for who runs the server: `continuity services list`",
     "send_heartbeats": "for the drain, which beats for many sessions; an agent beats for itself: send_heartbeat",
+    "find_process_sessions": "for whoever lives with that process: the life line of the server",
     "settle_imported": "belongs to the import of recordings",
     "record_context_percent": "for the drain; an agent tells it with its heartbeat: send_heartbeat",
     "record_commands": "for the drain; an agent records one command at a time: record_command",
@@ -47,15 +48,11 @@ NOT_A_TOOL = SERVICES | {
 }
 NOT_A_COMMAND = SERVICES | {
     "send_heartbeats": "for the drain",
+    "find_process_sessions": "for whoever lives with that process: the life line of `continuity mcp`",
     "settle_imported": "belongs to the import, whose command is `continuity import`",
     "record_context_percent": "for the drain",
     "record_commands": "for the drain",
     "append_events": "`continuity events append` appends one; many come by `continuity import`",
-    "record_note": "`continuity events append ID note_recorded`",
-    "get_family": "not yet: `continuity sessions show` names the parent",
-    "gather_standup": "not yet: the prompt standup",
-    "compare_checkpoints": "not yet",
-    "get_system_health": "not yet: `continuity db status` and `sessions list --silent-for`",
 }
 
 

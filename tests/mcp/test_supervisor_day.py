@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import psycopg
 import pytest
 
-from .conftest import Connect
+from .conftest import Connect, Road
 
 pytestmark = pytest.mark.anyio
 
@@ -20,8 +21,15 @@ def grow_silent(connection: psycopg.Connection[Any], instance_id: str) -> None:
     )
 
 
+def process_of(connection: psycopg.Connection[Any], instance_id: str) -> int | None:
+    """The process that a life line keeps the session alive with."""
+    asked = "SELECT (metadata -> 'process' ->> 'pid')::integer FROM supervisor_sessions WHERE instance_id = %s"
+    ((pid,),) = connection.execute(asked, [instance_id]).fetchall()
+    return pid
+
+
 async def test_a_meta_supervisor_finds_a_dead_session_resumes_it_and_follows_the_tree(
-    connect: Connect, connection: psycopg.Connection[Any]
+    connect: Connect, road: Road, connection: psycopg.Connection[Any]
 ) -> None:
     async with connect() as agent:
         supervisor = await agent.call("register_session", project="consilio", instance_type="MS")
@@ -61,6 +69,11 @@ async def test_a_meta_supervisor_finds_a_dead_session_resumes_it_and_follows_the
             tool_call_id="call-1",
         )
         grow_silent(connection, old)
+        # A server of its own keeps the supervisor alive, and none but its own a worker.
+        assert process_of(connection, supervisor["instance_id"]) == (
+            os.getpid() if road.transport == "stdio" else None
+        )
+        assert process_of(connection, old) is None
 
         # In the morning.
         listed = await agent.call("list_sessions", project="consilio", status="active", silent_for="30m")
@@ -81,6 +94,7 @@ async def test_a_meta_supervisor_finds_a_dead_session_resumes_it_and_follows_the
         resumed = await agent.call("resume_session", instance_id=old, operation_id="take over")
         new = resumed["successor"]
         assert (resumed["predecessor"], resumed["owner_epoch"], resumed["dry_run"]) == (old, 2, False)
+        assert process_of(connection, new) is None
         again = await agent.call("resume_session", instance_id=old, operation_id="take over")
         assert again["successor"] == new
         successor = await agent.call("get_session", session="login")

@@ -28,6 +28,9 @@ SEED = (
         now() - CASE WHEN n <= 30 THEN interval '1 second' ELSE interval '1 hour' + n * interval '1 minute' END,
         'harness-' || n, 'epic-' || n % 500
     FROM generate_series(1, 5000) n""",
+    """UPDATE supervisor_sessions SET host = 'build-7', pid = right(instance_id, 6)::integer,
+        metadata = jsonb_build_object('process', jsonb_build_object(
+            'pid', right(instance_id, 6)::integer, 'started', 'boot:' || right(instance_id, 6)::integer))""",
     """INSERT INTO event_store (instance_id, event_type, sequence_num, timestamp, created_at, owner_epoch)
     SELECT 'p-PS-' || lpad((1 + n % 20)::text, 6, '0'),
         CASE WHEN n % 200 = 0 THEN 'epic_completed' ELSE 'task_spawned' END,
@@ -49,12 +52,13 @@ SEED = (
     FROM generate_series(0, 1999) n""",
 )
 ANY_SESSION = dict.fromkeys(
-    ["project", "status", "instance_type", "thread_id", "harness_session_id", "silent_for", "before"]
+    ["project", "projects", "status", "instance_type", "thread_id", "harness_session_id", "silent_for", "before"]
 ) | {"before_id": "", "limit": 20}
 ANY_COMMAND = dict.fromkeys(
     [
         "instance_id",
         "project",
+        "projects",
         "tool_name",
         "action",
         "command_type",
@@ -115,6 +119,12 @@ CASES = {
         {"supervisor_sessions_harness_session"},
         1,
     ),
+    "sessions of a process": Case(
+        "find_process_sessions",
+        {"host": "build-7", "pid": 7, "process": '{"pid": 7, "started": "boot:7"}', "limit": 100},
+        {"supervisor_sessions_process"},
+        1,
+    ),
     "heartbeat": Case(
         "send_heartbeat",
         ONE | {"context_percent": 5, "current_epic": None},
@@ -150,6 +160,7 @@ CASES = {
             "before": None,
             "before_id": FIRST_ID,
             "project": None,
+            "projects": None,
             "limit": 20,
         },
         {"event_store_type_timestamp"},
@@ -165,7 +176,14 @@ CASES = {
     ),
     "manual checkpoints": Case(
         "list_checkpoints",
-        {"instance_id": None, "checkpoint_type": "manual", "before": None, "before_id": FIRST_ID, "limit": 10},
+        {
+            "instance_id": None,
+            "checkpoint_type": "manual",
+            "projects": None,
+            "before": None,
+            "before_id": FIRST_ID,
+            "limit": 10,
+        },
         {"checkpoints_type_created"},
         15,
     ),

@@ -114,7 +114,7 @@ class Residents:
         return ready(self.start("forward", str(home), url, token), home)
 
     def token(self, name: str = "home") -> str:
-        return TokenFile(self.folder / name).make(CAPTURE)
+        return TokenFile(self.folder / name).create([CAPTURE])[0]
 
 
 @pytest.fixture
@@ -197,7 +197,7 @@ class Intake:
 def intake(tmp_path: Path) -> Iterator[Intake]:
     home = tmp_path / "near"
     spool = Spool(home / "spool")
-    token = TokenFile(home).make(CAPTURE)
+    token = TokenFile(home).create([CAPTURE])[0]
     listener = socket.create_server(("127.0.0.1", 0))
     port = listener.getsockname()[1]
     access = Access(port=port, hosts=frozenset({"build.example", "proxy.example:8443"}), tokens=TokenFile(home))

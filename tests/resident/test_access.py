@@ -139,6 +139,8 @@ def test_a_token_of_another_scope_or_with_an_unknown_restriction_captures_nothin
         ({"expires_at": "soon"}, 401),
         ({"expires_at": "2020-01-01T00:00:00"}, 401),
         ({"projects": ["consilio"]}, 401),
+        ({"projects": "consilio", "scopes": ["read"]}, 401),
+        ({"projects": ["consilio"], "scopes": ["read"]}, 403),
         ({"only_on_sundays": True}, 401),
         ({"expires_at": "2999-01-01T00:00:00+00:00"}, 200),
         ({"scopes": ["read", "capture"]}, 200),
@@ -147,14 +149,16 @@ def test_a_token_of_another_scope_or_with_an_unknown_restriction_captures_nothin
         assert intake.post(record(1))[0] == status, change
 
 
-def test_a_token_is_kept_as_a_hash_and_replaced_at_once(intake: Intake) -> None:
+def test_a_token_is_kept_as_a_hash_and_revoked_at_once(intake: Intake) -> None:
     file = intake.home / "tokens.json"
     assert intake.token not in file.read_text()
     assert file.stat().st_mode & 0o777 == 0o600
     others = {"id": "x", "hash": "0", "scopes": ["admin"], "later": "kept"}
     document = json.loads(file.read_text())
     file.write_text(json.dumps({**document, "tokens": [others, *document["tokens"]]}))
-    fresh = TokenFile(intake.home).make(CAPTURE)
+    fresh, _ = TokenFile(intake.home).create([CAPTURE])
+    assert intake.post(record(1))[0] == 200
+    TokenFile(intake.home).revoke(document["tokens"][0]["id"])
     assert intake.post(record(1))[0] == 401
     assert post(intake.url, fresh, {"records": [record(1)]})[0] == 200
     kept = json.loads(file.read_text())["tokens"]
@@ -243,9 +247,14 @@ def test_an_address_beyond_loopback_needs_tokens_and_hosts(tmp_path: Path) -> No
     for hosts in (None, ("build.example",)):
         with pytest.raises(Refused, match="other machines"):
             serve(serve_hosts=hosts)
-    TokenFile(tmp_path).make(CAPTURE)
+    TokenFile(tmp_path).create([CAPTURE])[0]
     with pytest.raises(Refused, match="other machines"):
         serve()
+    issuer = {f"oauth_{name}": "https://login.example/" for name in ("issuer", "audience", "jwks")}
+    with pytest.raises(Refused, match="other machines"):
+        serve(**issuer)
+    with pytest.raises(InvalidInput, match="oauth_jwks"):
+        serve(serve_hosts=("build.example",), **{**issuer, "oauth_jwks": "http://login.example/"})
     with pytest.raises(InvalidInput, match="host name"):
         serve(serve_hosts=("http://build.example",))
     with pytest.raises(InvalidInput, match="no address"):

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from session_continuity.capture.spool.spool import Spool
+from session_continuity.web.tokens import USED_FOLDER
 
 from .conftest import Intake, post, record
 
@@ -83,7 +84,12 @@ def test_a_hostile_record_is_refused_and_those_beside_it_are_kept(intake: Intake
 
 
 def everything(intake: Intake) -> set[str]:
-    return {os.path.join(path, name) for path, _, names in os.walk(intake.home.parent) for name in names}
+    return {
+        os.path.join(path, name)
+        for path, _, names in os.walk(intake.home.parent)
+        for name in names
+        if os.path.basename(path) != USED_FOLDER
+    }
 
 
 @pytest.mark.parametrize(

@@ -18,10 +18,10 @@ import pytest
 from tests.client.proxy import Proxy
 
 from session_continuity import Refused
-from session_continuity.capture.processes import seen_process
 from session_continuity.capture.serving import ensure_serving, find_resident
 from session_continuity.capture.spool.spool import Spool
 from session_continuity.postgres.embedded import EmbeddedServer
+from session_continuity.processes import seen_process
 from session_continuity.resident_process import residence, stop_resident
 from session_continuity.settings import load_settings
 

@@ -16,9 +16,9 @@ from tests.services.fleet import event_types, silence
 from tests.services.test_leases import eventually
 
 from session_continuity import SessionContinuity
-from session_continuity.capture.processes import Process, is_running, process_from_json
 from session_continuity.domain import stale_sweep
 from session_continuity.domain.session_registry import Origin
+from session_continuity.processes import Process, is_running, process_from_json
 from session_continuity.services.heartbeat import Heartbeat, KeptAlive, keep_alive
 from session_continuity.services.service import Pass
 from session_continuity.services.stale_sweep import StaleSweep
@@ -44,7 +44,7 @@ def agent() -> Iterator[subprocess.Popen[bytes]]:
 def mark_of(pid: int) -> dict[str, Any]:
     from datetime import UTC, datetime
 
-    from session_continuity.capture.processes import seen_process
+    from session_continuity.processes import seen_process
 
     seen = seen_process(pid, since=datetime.now(UTC))
     assert seen is not None

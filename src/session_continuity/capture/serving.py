@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from session_continuity.capture.processes import Process, is_running
+from session_continuity.processes import Process, is_running
 from session_continuity.settings import Settings
 
 STATE_FILE = "serve.json"

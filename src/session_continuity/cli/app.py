@@ -14,7 +14,10 @@ from session_continuity.cli.failures import FAILED, INTERRUPTED, USAGE, exit_cod
 from session_continuity.domain.errors import SessionContinuityError
 
 COMMANDS = {
-    "init": ("init", "Install the hooks into the settings of the agents, showing the diff first."),
+    "init": (
+        "init",
+        "Install the hooks and the MCP server into the settings of the agents, showing the diff first.",
+    ),
     "doctor": ("doctor", "Check every link from the hook to the row, and say what to do."),
     "statusline": ("statusline", "Print the status line of an agent from the JSON on standard input."),
     "sessions": ("sessions", "Register sessions, keep them alive, list, sweep, close and forget them."),
@@ -22,6 +25,11 @@ COMMANDS = {
     "events": ("events", "Append events, read them, and replay them into a work state."),
     "checkpoints": ("checkpoints", "Take checkpoints, show them and verify recovery from them."),
     "timeline": ("timeline", "Show a session's events, commands and checkpoints in time order."),
+    "standup": ("standup", "Show what all sessions of PROJECT did since a time: results, notes and who lives."),
+    "status": (
+        "status",
+        "Show how many sessions live and are silent, commands in flight and failed, and the tables' sizes.",
+    ),
     "coverage": (
         "coverage",
         "Compare what the hooks of a session saw with its own recording, in both directions.",
@@ -37,10 +45,14 @@ COMMANDS = {
         "archive",
         "Move old rows into archives by the retention policy, verify, search and restore them.",
     ),
+    "tokens": ("tokens", "Create, list and revoke the tokens of the HTTP server."),
     "services": ("services", "Show what the services did, and run one of them now."),
     "heartbeat": ("heartbeat", "Keep a session alive for as long as a process lives."),
     "redact": ("redact", "Check what would be taken out of a file before it is stored."),
-    "mcp": ("mcp", "Serve the records to an agent over MCP on standard input and output."),
+    "mcp": (
+        "mcp",
+        "Serve the records to an agent over MCP on standard input and output, or set its client up for that.",
+    ),
     "db": ("db", "Set up, inspect, verify and stop the database."),
     "settings": ("settings", "Show the settings and where each value comes from."),
     "completion": ("completion", "Print the shell's completion script."),

@@ -24,6 +24,7 @@ from session_continuity.cli.output import json_text, write_fields, write_note, w
 
 if TYPE_CHECKING:
     from session_continuity.domain.checkpoints import Checkpoint
+    from session_continuity.domain.comparison import Comparison
 
 
 @click.group(cls=Group)
@@ -131,9 +132,45 @@ def verify_checkpoints(call: Call, ctx: click.Context, instance_id: str) -> None
         ctx.exit(1)
 
 
-def _show_head(checkpoint: Checkpoint) -> None:
+@checkpoints.command(
+    "compare",
+    examples=(
+        "continuity checkpoints compare 0190a000-0000-7000-8000-000000000001 0190a000-0000-7000-8000-000000000002",
+    ),
+)
+@click.argument("before_id", type=click.UUID)
+@click.argument("after_id", type=click.UUID)
+@pass_call
+def compare_checkpoints(call: Call, before_id: UUID, after_id: UUID) -> None:
+    """Show what changed in the work state from one checkpoint to another."""
+    comparison = call.client.compare_checkpoints(before_id, after_id)
+    answer = {
+        "before": _head(comparison.before),
+        "after": _head(comparison.after),
+        "differences": comparison.differences,
+    }
+    call.answer(answer, lambda: _show_differences(comparison))
+
+
+def _show_differences(comparison: Comparison) -> None:
+    write_table(
+        ("change", "where", "before", "after"),
+        [
+            (each.change, " / ".join(map(str, each.path)), each.before, each.after)
+            for each in comparison.differences
+        ],
+        nothing="no difference",
+    )
+
+
+def _head(checkpoint: Checkpoint) -> dict[str, Any]:
+    """All but the work state."""
     names = [name for name in checkpoint.__dataclass_fields__ if name != "work_state"]
-    write_fields({name: getattr(checkpoint, name) for name in names})
+    return {name: getattr(checkpoint, name) for name in names}
+
+
+def _show_head(checkpoint: Checkpoint) -> None:
+    write_fields(_head(checkpoint))
 
 
 def _show(checkpoint: Checkpoint) -> None:

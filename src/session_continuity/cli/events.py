@@ -20,13 +20,17 @@ from session_continuity.cli.arguments import (
     operation_option,
     pass_call,
     project_option,
+    read_stdin,
     since_option,
 )
 from session_continuity.cli.output import json_text, write_note, write_table, write_text
 
 if TYPE_CHECKING:
     from session_continuity.domain.checkpoints import Recovery
-    from session_continuity.domain.event_store import Event
+    from session_continuity.domain.event_store import Appended, Event
+    from session_continuity.domain.notes import NoteKind
+
+NOTE_KIND = click.Choice(["decision", "constraint", "rejected", "note"])
 
 until_option = click.option("--until", type=NUMBER, help="Up to and with this sequence number.")
 as_of_option = click.option("--as-of", type=TIME, help="Up to this time.")
@@ -73,12 +77,26 @@ def append_event(
         operation=operation,
         expected_sequence=expected_sequence,
     )
-    answer = {
-        "instance_id": appended.instance_id,
-        "sequence_num": appended.last_sequence_num,
-        "operation_id": appended.operation_id,
-    }
-    call.answer(answer, lambda: write_text(str(appended.last_sequence_num)))
+    _answer_appended(call, appended)
+
+
+@events.command(
+    "note",
+    examples=(
+        "continuity events note consilio-PS-abc123 'Sessions in cookies: too large' --kind rejected",
+        "continuity events note consilio-PS-abc123 - < decision.txt",
+    ),
+)
+@instance_argument
+@click.argument("text", metavar="TEXT")
+@click.option("--kind", type=NOTE_KIND, default="note", show_default=True, help="What it is.")
+@operation_option
+@pass_call
+def record_note(call: Call, instance_id: str, text: str, kind: NoteKind, operation: str | None) -> None:
+    """Keep what the next agent must know: TEXT, or - for standard input, stands in every later brief."""
+    noted = read_stdin("text").strip() if text == "-" else text
+    appended = call.client.record_note(instance_id, noted, kind=kind, operation=operation)
+    _answer_appended(call, appended)
 
 
 @events.command("list", examples=("continuity events list consilio-PS-abc123 --after 120 --json",))
@@ -150,6 +168,15 @@ def replay_events(call: Call, instance_id: str, until: int | None, as_of: dateti
     """Fold every event into the work state, using no checkpoint."""
     recovery = call.client.replay_events(instance_id, until=until, as_of=as_of)
     call.answer(recovery, lambda: _show_state(recovery))
+
+
+def _answer_appended(call: Call, appended: Appended) -> None:
+    answer = {
+        "instance_id": appended.instance_id,
+        "sequence_num": appended.last_sequence_num,
+        "operation_id": appended.operation_id,
+    }
+    call.answer(answer, lambda: write_text(str(appended.last_sequence_num)))
 
 
 def _show_state(recovery: Recovery) -> None:

@@ -13,8 +13,8 @@ from session_continuity.cli.arguments import DURATION, NUMBER, Call, Group, pass
 from session_continuity.cli.output import write_note
 
 if TYPE_CHECKING:
-    from session_continuity.capture.processes import Process
     from session_continuity.domain.session_registry import Session
+    from session_continuity.processes import Process
 
 _CLOCKS_DIFFER = timedelta(minutes=10)
 """Between this machine and the database."""
@@ -41,7 +41,7 @@ def run(call: Call, pid: int, instance_id: str | None, every: timedelta) -> None
 
     A process that took the id of an ended one is not believed. Ended by a signal, it leaves the session as it is;
     when the session is closed or taken over, it ends."""
-    from session_continuity.capture.processes import is_running
+    from session_continuity.processes import is_running
     from session_continuity.services.heartbeat import keep_alive
 
     session = _session_of(call, pid, instance_id)
@@ -82,8 +82,8 @@ def _session_of(call: Call, pid: int, instance_id: str | None) -> Session:
 
 def _process_of(session: Session, pid: int) -> Process:
     """The process of that id, if it is the one that the session knows."""
-    from session_continuity.capture.processes import process_from_json, seen_process
     from session_continuity.domain.errors import NotFound, Refused
+    from session_continuity.processes import process_from_json, seen_process
 
     known = process_from_json(session.metadata.get("process"))
     since = datetime.now(UTC)

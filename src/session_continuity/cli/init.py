@@ -1,4 +1,4 @@
-"""continuity init: the hooks in the settings of the installed agents."""
+"""continuity init: the hooks and the MCP server in the settings of the installed agents."""
 
 from __future__ import annotations
 
@@ -41,30 +41,35 @@ SCOPE = click.Choice(["user", "project"])
 )
 @click.option("--dry-run", is_flag=True, help="Show what would be changed, and change nothing.")
 @click.option("--undo", is_flag=True, help="Put the settings back as they were before.")
+@click.option("--no-mcp", is_flag=True, help="Only the hooks: leave the entry of the MCP server as it is.")
 @click.option("--yes", is_flag=True, help="Do it without asking.")
 @pass_call
-def init(call: Call, agents: tuple[str, ...], scope: Scope, dry_run: bool, undo: bool, yes: bool) -> None:
-    """Install the hooks into the settings of the agents, showing the diff first."""
+def init(
+    call: Call, *, agents: tuple[str, ...], scope: Scope, dry_run: bool, undo: bool, no_mcp: bool, yes: bool
+) -> None:
+    """Install the hooks and the MCP server into the settings of the agents, showing the diff first."""
     from session_continuity.capture.setup.installation import HARNESSES, Installation
 
     place = current_place(scope)
     installation = Installation(call.settings, place)
+    if undo and no_mcp:
+        raise click.UsageError("--undo takes all out; `continuity mcp config AGENT --undo` the MCP server alone.")
     if undo:
         planned = installation.plan_undo(agents or tuple(HARNESSES))
     else:
-        planned = installation.plan(agents or installation.find_harnesses())
+        planned = installation.plan(agents or installation.find_harnesses(), mcp=not no_mcp)
     changes = [each for each in planned if each.edit.action != "keep"]
     if changes and not dry_run and not yes:
         what = f"this changes {len(changes)} of the agents' settings files"
-        confirm(call, what, planned, lambda: _show(planned))
+        confirm(call, what, planned, lambda: show_edits(planned))
     elif not call.as_json:
-        _show(planned)
+        show_edits(planned)
     applied = bool(changes) and not dry_run
     if not dry_run:
         installation.undo(planned) if undo else installation.apply(planned)
     notes = [] if undo else _next_steps(call, place, planned)
     answer = {"applied": applied, "edits": planned, "notes": notes}
-    call.answer(answer, lambda: _close(applied, changes, notes))
+    call.answer(answer, lambda: close_edits(applied, changes, notes))
 
 
 def current_place(scope: Scope) -> Place:
@@ -78,19 +83,25 @@ def _next_steps(call: Call, place: Place, planned: Sequence[PlannedEdit]) -> lis
     """What the user has to do, since nobody else may."""
     from session_continuity.capture.setup.installation import HARNESSES
 
-    notes: list[str] = []
-    if call.settings.dsn and call.settings.sources["dsn"] in ("option", "CONTINUITY_DSN"):
-        notes.append(
-            "hooks do not read the DSN from an option or the environment; write it into"
-            f' {call.settings.home / "settings.toml"} as dsn = "..."'
-        )
-    for each in planned:
-        for obstacle in HARNESSES[each.harness].find_obstacles(place):
-            notes.append(f"{HARNESSES[each.harness].TITLE}: {obstacle.found}; {obstacle.remedy}")
+    notes = dsn_note(call, "hooks")
+    for harness in dict.fromkeys(each.harness for each in planned):
+        for obstacle in HARNESSES[harness].find_obstacles(place):
+            notes.append(f"{HARNESSES[harness].TITLE}: {obstacle.found}; {obstacle.remedy}")
     return notes
 
 
-def _show(planned: Sequence[PlannedEdit]) -> None:
+def dsn_note(call: Call, reader: str) -> list[str]:
+    """What to do when the DSN stands where this reader does not look."""
+    if not call.settings.dsn or call.settings.sources["dsn"] not in ("option", "CONTINUITY_DSN"):
+        return []
+    file = call.settings.home / "settings.toml"
+    return [
+        f'the DSN of an option or the environment does not reach {reader}; write it into {file} as dsn = "..."'
+    ]
+
+
+def show_edits(planned: Sequence[PlannedEdit]) -> None:
+    """Print the diffs, and the notes on each."""
     for each in planned:
         if each.edit.action != "keep":
             write_text(each.edit.diff().rstrip("\n"))
@@ -98,7 +109,8 @@ def _show(planned: Sequence[PlannedEdit]) -> None:
             write_note(note)
 
 
-def _close(applied: bool, changes: Sequence[PlannedEdit], notes: Sequence[str]) -> None:
+def close_edits(applied: bool, changes: Sequence[PlannedEdit], notes: Sequence[str]) -> None:
+    """Say what was done, and what is left to the user."""
     if applied:
         write_note("changed: " + ", ".join(str(each.edit.path) for each in changes))
     elif changes:

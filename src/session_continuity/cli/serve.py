@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from session_continuity.cli.arguments import Call, Command, pass_call, read_stdin
-from session_continuity.cli.output import ago, write_fields, write_note, write_text
+from session_continuity.cli.output import ago, write_fields, write_note
 
 if TYPE_CHECKING:
     from session_continuity.settings import Settings
@@ -22,7 +22,6 @@ READY_SECONDS = 30.0
     examples=(
         "continuity serve --detach",
         "continuity serve --status --json",
-        "continuity serve --make-token",
         "continuity serve --host 0.0.0.0 --allow-host build.example:27182",
     ),
 )
@@ -38,7 +37,6 @@ READY_SECONDS = 30.0
 @click.option("--detach", is_flag=True, help="Start it in the background.")
 @click.option("--status", is_flag=True, help="Show who serves, how that goes, and what waits; starts nothing.")
 @click.option("--stop", is_flag=True, help="End the resident process; nothing is lost.")
-@click.option("--make-token", is_flag=True, help="Make the token for captures of other machines, and print it.")
 @pass_call
 def serve(
     call: Call,
@@ -48,11 +46,10 @@ def serve(
     detach: bool,
     status: bool,
     stop: bool,
-    make_token: bool,
 ) -> None:
     """Run the resident server: it drains the spool and takes captures of other machines."""
-    if detach + status + stop + make_token > 1:
-        raise click.UsageError("--detach, --status, --stop and --make-token exclude each other.")
+    if detach + status + stop > 1:
+        raise click.UsageError("--detach, --status and --stop exclude each other.")
     if status:
         _show_status(call)
     elif stop:
@@ -60,11 +57,6 @@ def serve(
 
         stopped = stop_resident(call.settings.home)
         call.answer({"stopped": stopped}, lambda: write_note("stopped" if stopped else "it was not running"))
-    elif make_token:
-        from session_continuity.web.tokens import CAPTURE, TokenFile
-
-        token = TokenFile(call.settings.home).make(CAPTURE)
-        call.answer({"token": token, "scope": CAPTURE}, lambda: write_text(token))
     elif detach:
         _detach(call, host, port, allow_hosts)
     else:

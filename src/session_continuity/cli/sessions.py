@@ -27,6 +27,7 @@ from session_continuity.cli.arguments import (
 from session_continuity.cli.output import ago, write_fields, write_note, write_table, write_text
 
 if TYPE_CHECKING:
+    from session_continuity.domain.family import Relative
     from session_continuity.domain.forgetting import Forgotten
     from session_continuity.domain.session_registry import Relation, Session
     from session_continuity.domain.stale_sweep import SilentSession
@@ -82,6 +83,16 @@ def show_session(call: Call, instance_id: str) -> None:
     """Show everything the registry knows of one session."""
     session = call.client.get_session(instance_id)
     call.answer(session, lambda: show(session))
+
+
+@sessions.command("family", examples=("continuity sessions family consilio-PS-abc123",))
+@instance_argument
+@limit_option(200)
+@pass_call
+def get_family(call: Call, instance_id: str, limit: int) -> None:
+    """Show the tree of a session: who started, resumed or forked whom."""
+    family = call.client.get_family(instance_id, limit=limit)
+    call.answer(family, lambda: _show_family(family))
 
 
 @sessions.command(
@@ -266,6 +277,24 @@ def _show_forgotten(forgotten: Forgotten, *, done: bool, whole_thread: bool) -> 
 def show(session: Session) -> None:
     """Print one session for people."""
     write_fields({name: getattr(session, name) for name in session.__dataclass_fields__})
+
+
+def _show_family(family: list[Relative]) -> None:
+    write_table(
+        ("instance_id", "relation", "status", "epoch", "successor", "last heartbeat"),
+        [
+            (
+                "· " * depth + session.instance_id,
+                session.relation,
+                session.status,
+                session.owner_epoch,
+                session.superseded_by,
+                ago(session.last_heartbeat),
+            )
+            for depth, session in family
+        ],
+        nothing="no sessions",
+    )
 
 
 def _show_table(found: list[Session]) -> None:

@@ -13,7 +13,7 @@ from uuid import UUID
 from session_continuity.domain.errors import Conflict, Fenced, NotFound, OperationConflict, Refused
 from session_continuity.domain.fold import FoldedEvent, fold
 from session_continuity.domain.identity import check_instance_id, operation_id
-from session_continuity.domain.operation import Contended, Operation, Rows, Statement, Steps
+from session_continuity.domain.operation import ALL_PROJECTS, Contended, Operation, Rows, Statement, Steps
 from session_continuity.domain.payload import check_text, encode_object
 from session_continuity.domain.session_registry import (
     INHERITING,
@@ -370,6 +370,7 @@ def list_checkpoints(
     """Checkpoints of one session or of all, latest first. Page on with `before` = (created_at,
     checkpoint_id) of the last one."""
     parameters = {
+        **ALL_PROJECTS,
         "instance_id": instance_id and check_instance_id(instance_id),
         "checkpoint_type": checkpoint_type and check_choice("checkpoint_type", checkpoint_type, CHECKPOINT_TYPES),
         **check_place(before, UUID(int=0)),

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from session_continuity.domain.errors import InvalidInput, NotFound, OperationConflict
 from session_continuity.domain.identity import check_instance_id, operation_id
-from session_continuity.domain.operation import Operation, Statement, Steps
+from session_continuity.domain.operation import ALL_PROJECTS, Operation, Statement, Steps
 from session_continuity.domain.payload import check_text, encode_object, encode_payload
 from session_continuity.domain.session_registry import (
     Place,
@@ -211,6 +211,7 @@ def search_commands(
     if outcome is not None and outcome != "in_flight":
         check_choice("outcome", outcome, OUTCOMES)
     parameters = {
+        **ALL_PROJECTS,
         "instance_id": instance_id and check_instance_id(instance_id),
         "project": project,
         "tool_name": tool_name,

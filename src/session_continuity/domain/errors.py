@@ -10,7 +10,8 @@ SessionContinuityError
 │   └── Ambiguous        several sessions match; the matches are listed
 ├── Unavailable          the database can't be reached or did not answer in time
 │   └── DeadlineExceeded the call's deadline passed; a write may or may not have happened
-└── Refused              the state of the database or machine forbids the action
+├── Refused              the state of the database or machine forbids the action
+└── Forbidden            the caller's token does not admit to it
 """
 
 from __future__ import annotations
@@ -97,3 +98,9 @@ class Refused(SessionContinuityError):
     """What was asked is forbidden in this state; the message says what to do first."""
 
     code = "refused"
+
+
+class Forbidden(SessionContinuityError):
+    """The caller's token does not admit to what was asked; the message says what it would need."""
+
+    code = "forbidden"

@@ -18,7 +18,7 @@ from session_continuity.domain.errors import (
     Unavailable,
 )
 from session_continuity.domain.identity import check_instance_id, event_id, operation_id
-from session_continuity.domain.operation import Operation, Statement, Steps
+from session_continuity.domain.operation import ALL_PROJECTS, Operation, Statement, Steps
 from session_continuity.domain.payload import encode_object
 from session_continuity.domain.session_registry import (
     Place,
@@ -383,6 +383,7 @@ def find_events(
     """Events of one type over all sessions, latest first. Page on with `before` = (timestamp, event_id)
     of the last one."""
     parameters = {
+        **ALL_PROJECTS,
         "event_type": check_event_type(event_type),
         "project": project,
         "since": check_time("since", since),

@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from session_continuity.domain.identity import check_instance_id
-from session_continuity.domain.operation import Operation, Statement, Steps
+from session_continuity.domain.operation import ALL_PROJECTS, Operation, Statement, Steps
 from session_continuity.domain.session_registry import Session, check_limit, not_found, session_from_row
 
 
@@ -20,7 +20,11 @@ class Relative(NamedTuple):
 def get_family(instance_id: str, *, limit: int = 200) -> Operation[list[Relative]]:
     """The tree that an instance belongs to, from its earliest known ancestor down, each session before its
     children; of a large one the `limit` sessions of the nearest generations. Raises NotFound."""
-    parameters = {"instance_id": check_instance_id(instance_id), "limit": check_limit(limit, 1_000)}
+    parameters = {
+        **ALL_PROJECTS,
+        "instance_id": check_instance_id(instance_id),
+        "limit": check_limit(limit, 1_000),
+    }
 
     def steps() -> Steps[list[Relative]]:
         rows = yield Statement("get_family", parameters)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from session_continuity.domain.errors import InvalidInput
-from session_continuity.domain.operation import Operation, Statement, Steps
+from session_continuity.domain.operation import ALL_PROJECTS, Operation, Statement, Steps
 
 SILENT_AFTER = timedelta(minutes=30)
 """The report's limit: an active session without a heartbeat for longer is suspect."""
@@ -43,7 +43,7 @@ def get_system_health(
     """The figures of now, of one project or of all. Raises InvalidInput when `silent_for` is not positive."""
     if not timedelta(0) < silent_for <= timedelta(days=3_650):
         raise InvalidInput("silent_for must be more than nothing and at most ten years", code="silent_for_range")
-    parameters = {"project": project, "silent_for": silent_for, "counted": COUNTED}
+    parameters = {**ALL_PROJECTS, "project": project, "silent_for": silent_for, "counted": COUNTED}
 
     def steps() -> Steps[SystemHealth]:
         rows = yield Statement("get_system_health", parameters)

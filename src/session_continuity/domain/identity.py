@@ -27,6 +27,11 @@ def check_instance_id(value: str) -> str:
     return value
 
 
+def type_of(instance_id: str) -> str:
+    """PS or MS, by the id. Raises InvalidInput."""
+    return check_instance_id(instance_id)[-9:-7]
+
+
 def slug(project: str) -> str:
     """The project's name as the first part of an instance id."""
     return re.sub(r"[^a-z0-9]+", "-", project.lower()).strip("-")[:60].rstrip("-") or "project"

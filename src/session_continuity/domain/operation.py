@@ -8,11 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
-from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar
+from typing import Any, Final, Generic, NamedTuple, TypeAlias, TypeVar
 
 T = TypeVar("T")
 
 Rows: TypeAlias = list[tuple[Any, ...]]
+
+
+ALL_PROJECTS: Final[Mapping[str, None]] = {"projects": None}
+"""Among the parameters of every statement over many sessions; `project_view` puts a list in its place."""
 
 
 class Statement(NamedTuple):

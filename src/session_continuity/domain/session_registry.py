@@ -18,7 +18,7 @@ from session_continuity.domain.errors import (
     SequenceConflict,
 )
 from session_continuity.domain.identity import check_instance_id, new_instance_id, operation_id
-from session_continuity.domain.operation import Operation, Rows, Statement, Steps
+from session_continuity.domain.operation import ALL_PROJECTS, Operation, Rows, Statement, Steps
 from session_continuity.domain.payload import check_text, encode_object
 
 Place: TypeAlias = datetime | tuple[datetime, Any]
@@ -321,6 +321,7 @@ def find_sessions(
     if instance_type is not None:
         check_choice("instance_type", instance_type, INSTANCE_TYPES)
     parameters = {
+        **ALL_PROJECTS,
         "project": project,
         "status": status,
         "instance_type": instance_type,

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from session_continuity.domain.errors import InvalidInput
 from session_continuity.domain.event_store import Event
-from session_continuity.domain.operation import Operation, Statement, Steps
+from session_continuity.domain.operation import ALL_PROJECTS, Operation, Statement, Steps
 from session_continuity.domain.payload import check_text
 from session_continuity.domain.session_registry import Session, check_limit, check_time, session_from_row
 
@@ -50,7 +50,7 @@ def gather_standup(project: str, since: datetime, *, limit: int = 200) -> Operat
     check_text("project", project, 200)
     if check_time("since", since) is None:
         raise InvalidInput("since is missing", code="since_missing")
-    parameters = {"project": project, "since": since}
+    parameters = {**ALL_PROJECTS, "project": project, "since": since}
     check_limit(limit)
 
     def steps() -> Steps[Standup]:

@@ -14,7 +14,7 @@ from session_continuity.domain.command_log import Command
 from session_continuity.domain.errors import Ambiguous, Conflict, InvalidInput, NotFound, OperationConflict
 from session_continuity.domain.fold import FoldedEvent, fold
 from session_continuity.domain.identity import check_instance_id, event_id, new_instance_id, operation_id
-from session_continuity.domain.operation import Operation, Statement, Steps
+from session_continuity.domain.operation import ALL_PROJECTS, Operation, Statement, Steps
 from session_continuity.domain.payload import check_text, encode_object
 from session_continuity.domain.session_registry import (
     Origin,
@@ -62,7 +62,7 @@ def find_resumable(name: str, *, project: str | None = None) -> Operation[Sessio
 
     def steps() -> Steps[Session]:
         for by in ("last",) if name == "last" else ("instance_id", "suffix", "epic", "project"):
-            rows = yield Statement("find_resumable", {"by": by, "name": name, "project": project})
+            rows = yield Statement("find_resumable", {**ALL_PROJECTS, "by": by, "name": name, "project": project})
             found = [session_from_row(row) for row in rows]
             if by in ("epic", "project"):
                 found = [session for session in found if session.status != "closed"] or found

@@ -53,23 +53,22 @@ def page_answer(
     """A page of records under `name`, of each the fields `known`. `found` holds one more than `limit` when there
     are more; the page also ends when it gets too large. Raises InvalidInput (fields)."""
     names = known if only is None else _check(only, known)
-    rows: list[bytes] = []
+    documents: list[dict[str, Any]] = []
     size = 0
     for record in found[:limit]:
-        document = plain(record)
-        row = orjson.dumps({name: document[name] for name in names if name in document})
-        if rows and size + len(row) > PAGE_BYTES:
+        whole = plain(record)
+        document = {name: whole[name] for name in names if name in whole}
+        size += len(orjson.dumps(document))
+        if documents and size > PAGE_BYTES:
             break
-        rows.append(row)
-        size += len(row)
-    documents = [orjson.loads(row) for row in rows]
+        documents.append(document)
     answer: dict[str, Any] = {name: documents}
     width = SHORT if only is None else LONG
     lines = [line(document, only or shown, width) for document in documents]
     if not documents:
         lines.append(f"no {name}")
-    if len(rows) < len(found):
-        answer["next_cursor"] = cursor(found[len(rows) - 1])
+    if len(documents) < len(found):
+        answer["next_cursor"] = cursor(found[len(documents) - 1])
         lines.append(f"more: cursor={answer['next_cursor']}")
     return Answer("\n".join(lines), answer)
 
@@ -106,7 +105,7 @@ def plain(record: Any) -> dict[str, Any]:
 
 def fields_of(record: Any) -> tuple[str, ...]:
     """The names of a record's fields."""
-    return tuple(_members(record))
+    return tuple(cast("dict[str, Any]", record)) if isinstance(record, dict) else _names(record.__class__)
 
 
 @cache

@@ -3,7 +3,9 @@ session that a call is about is an argument of the call."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
 from importlib.metadata import version
 from typing import Any
 
@@ -14,13 +16,16 @@ from mcp.shared.exceptions import MCPError
 from mcp_types import INVALID_PARAMS, CallToolResult, GetPromptResult, InputRequiredResult
 from starlette.applications import Starlette
 from starlette.routing import Route
+from starlette.types import ASGIApp
 
 from session_continuity.async_client import AsyncSessionContinuity
 from session_continuity.domain.text import printable, shorten
 from session_continuity.mcp_server import checkpoint_tools, command_tools, event_tools, session_tools, thread_tools
 from session_continuity.mcp_server.context import App
+from session_continuity.mcp_server.lifeline import LifeLine, find_life_line, hold
 from session_continuity.mcp_server.prompts import add_prompts
 from session_continuity.mcp_server.resources import add_resources
+from session_continuity.settings import Settings
 
 TOOLS = (
     *session_tools.TOOLS,
@@ -81,11 +86,15 @@ def create_server(
     client: AsyncSessionContinuity,
     *,
     is_local: bool = False,
+    life_line: LifeLine | None = None,
+    is_guarded: bool = False,
     extend: Callable[[MCPServer[Any]], None] | None = None,
 ) -> MCPServer[Any]:
     """The server over a client, which the caller opens and closes. `is_local`: its agents work on this machine, so
-    that briefs are compared with the working tree. `extend` may add what a test suite needs."""
-    app = App(client, is_local)
+    that briefs are compared with the working tree. `life_line` is that of the agent that started it. `is_guarded`:
+    whoever takes a request in says what its caller may do (`permissions.permitted`). `extend` may add what a test
+    suite needs."""
+    app = App(client, is_local, life_line, is_guarded)
     server = _Server(
         "session-continuity",
         title="Session continuity",
@@ -123,6 +132,20 @@ def http_app(server: MCPServer[Any], *, security: TransportSecuritySettings, pat
     return app
 
 
+@asynccontextmanager
+async def open_guarded_app(settings: Settings) -> AsyncGenerator[ASGIApp]:
+    """The server over HTTP for a route of another application, which checks Host, Origin and token, and sets the
+    permission. Runs as long as the context."""
+    async with AsyncSessionContinuity(settings) as client:
+        checked_before = TransportSecuritySettings(enable_dns_rebinding_protection=False)
+        inner = http_app(create_server(client, is_guarded=True), security=checked_before)
+        async with inner.router.lifespan_context(inner):
+            yield inner
+
+
 async def serve_stdio(client: AsyncSessionContinuity) -> None:
-    """Serve one agent over standard input and output until its input closes."""
-    await create_server(client, is_local=True).run_stdio_async()
+    """Serve one agent over standard input and output until its input closes, and keep its sessions alive."""
+    life_line = await asyncio.to_thread(find_life_line, client)
+    server = create_server(client, is_local=True, life_line=life_line)
+    async with hold(life_line):
+        await server.run_stdio_async()

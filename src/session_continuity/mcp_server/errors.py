@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from session_continuity.domain.errors import (
     Ambiguous,
     DeadlineExceeded,
+    Forbidden,
     InvalidInput,
     NotFound,
     Refused,
@@ -84,6 +85,8 @@ def _next_step(error: SessionContinuityError, code: str, details: dict[str, Any]
         return "call again in a few seconds, a write with the same operation_id; if it stays so, tell the operator"
     if isinstance(error, Refused):
         return "tell the operator to run `continuity db verify` on the server's machine"
+    if isinstance(error, Forbidden):
+        return "ask the operator for a token that admits to it (continuity tokens create)"
     if isinstance(error, NotFound) and "checkpoint_id" in details:
         code = "checkpoint_not_found"
     if code in _NEXT:

@@ -17,7 +17,7 @@ from mcp_types import INTERNAL_ERROR, INVALID_PARAMS
 from pydantic import Field
 
 from session_continuity.domain.durations import parse_duration
-from session_continuity.domain.errors import Conflict, InvalidInput, NotFound, SessionContinuityError
+from session_continuity.domain.errors import Conflict, Forbidden, InvalidInput, NotFound, SessionContinuityError
 from session_continuity.domain.event_store import Event
 from session_continuity.domain.identity import INSTANCE_ID
 from session_continuity.domain.standup import Standup
@@ -37,7 +37,7 @@ def _told(render: Callable[P, Awaitable[str]]) -> Callable[P, Awaitable[str]]:
         try:
             return await render(*args, **kwargs)
         except SessionContinuityError as error:
-            caused = isinstance(error, NotFound | InvalidInput | Conflict)
+            caused = isinstance(error, NotFound | InvalidInput | Conflict | Forbidden)
             raise MCPError(INVALID_PARAMS if caused else INTERNAL_ERROR, explain(error)) from None
 
     return told

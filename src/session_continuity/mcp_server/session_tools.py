@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
@@ -24,9 +26,11 @@ from session_continuity.mcp_server.arguments import (
     Percent,
 )
 from session_continuity.mcp_server.context import App
+from session_continuity.mcp_server.lifeline import marked
 from session_continuity.mcp_server.paging import read_place, write_place
 from session_continuity.mcp_server.schemas import OBJECT, list_of, object_schema, page_schema, record_schema
 from session_continuity.mcp_server.tool import APPENDS, READS, SETTLES, tool
+from session_continuity.processes import Process
 from session_continuity.workspace import here
 
 SHOWN = (
@@ -38,11 +42,14 @@ SHOWN = (
 CHANGED = record_schema(Session, SHOWN)
 
 
-async def origin_of(app: App, cwd: str | None, **known: str | None) -> Origin:
-    """Where a session runs: on this machine what its folder says, elsewhere what the caller says."""
+async def origin_of(app: App, cwd: str | None, process: Process | None = None, **known: str | None) -> Origin:
+    """Where a session runs: on this machine what its folder says, elsewhere what the caller says; and the process
+    that runs it, where that is known."""
     if app.is_local and cwd is not None:
-        return await asyncio.to_thread(here, cwd, **known)
-    return Origin(cwd=cwd, **known)  # pyright: ignore[reportArgumentType]
+        origin = await asyncio.to_thread(here, cwd, **known)
+    else:
+        origin = Origin(cwd=cwd, **known)  # pyright: ignore[reportArgumentType]
+    return origin if process is None else replace(origin, host=socket.gethostname(), pid=process.pid)
 
 
 @tool("Register a session", APPENDS, CHANGED)
@@ -60,9 +67,11 @@ async def register_session(
     operation_id: OperationId | None = None,
 ) -> Answer:
     """Start a session and get its instance_id. Not needed where hooks capture it."""
+    process = app.life_line and await app.life_line.process_of_new(instance_type, parent_instance_id)
     origin = await origin_of(
         app,
         cwd,
+        process,
         harness=harness,
         parent_instance_id=parent_instance_id,
         relation="spawned" if parent_instance_id else None,
@@ -74,7 +83,7 @@ async def register_session(
         context_percent=context_percent,
         current_epic=current_epic,
         origin=origin,
-        metadata=metadata,
+        metadata={**(metadata or {}), **marked(process)},
         operation=operation_id,
     )
     return record_answer(session, SHOWN, SHOWN)

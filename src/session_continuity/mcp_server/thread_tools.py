@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field
 
 from session_continuity.briefing import Briefing, brief_continuation
 from session_continuity.domain.brief import write_brief
+from session_continuity.domain.identity import type_of
 from session_continuity.domain.threads import Continuation, Continued
 from session_continuity.mcp_server.answers import Answer, document_answer
 from session_continuity.mcp_server.arguments import (
@@ -19,6 +20,7 @@ from session_continuity.mcp_server.arguments import (
     SequenceNum,
 )
 from session_continuity.mcp_server.context import App
+from session_continuity.mcp_server.lifeline import marked
 from session_continuity.mcp_server.schemas import BOOLEAN, NUMBER, OBJECT, TEXT, list_of, object_schema
 from session_continuity.mcp_server.session_tools import origin_of
 from session_continuity.mcp_server.tool import APPENDS, FENCES, tool
@@ -56,13 +58,11 @@ async def resume_session(
             instance_id, continuation=continuation, until=sequence_num
         )
     elif sequence_num is None:
-        origin = await origin_of(app, cwd)
-        continued = await app.client.resume_session(instance_id, origin=origin, operation=operation_id)
+        successor = await _successor(app, instance_id, cwd)
+        continued = await app.client.resume_session(instance_id, **successor, operation=operation_id)
     else:
-        origin = await origin_of(app, cwd)
-        continued = await app.client.rewind_session(
-            instance_id, sequence_num, origin=origin, operation=operation_id
-        )
+        successor = await _successor(app, instance_id, cwd)
+        continued = await app.client.rewind_session(instance_id, sequence_num, **successor, operation=operation_id)
     return await _briefed(app, continued, budget, cwd)
 
 
@@ -83,10 +83,16 @@ async def fork_session(
         continued = await app.client.fork_session(
             instance_id,
             sequence_num=sequence_num,
-            origin=await origin_of(app, cwd),
+            **await _successor(app, instance_id, cwd),
             operation=operation_id,
         )
     return await _briefed(app, continued, budget, cwd)
+
+
+async def _successor(app: App, instance_id: str, cwd: str | None) -> dict[str, Any]:
+    """Where the new instance runs, and the mark of the process that runs it."""
+    process = app.life_line and await app.life_line.process_of_new(type_of(instance_id))
+    return {"origin": await origin_of(app, cwd, process), "metadata": marked(process)}
 
 
 async def brief(app: App, continued: Continued, budget: int | None = None, cwd: str | None = None) -> Briefing:

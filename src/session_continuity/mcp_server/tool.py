@@ -12,12 +12,13 @@ from typing import Any, Concatenate, ParamSpec
 from mcp.server.mcpserver import Context
 from mcp.server.mcpserver.tools import Tool
 from mcp_types import CallToolResult, TextContent, ToolAnnotations
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from session_continuity.domain.errors import SessionContinuityError
 from session_continuity.mcp_server.answers import Answer
 from session_continuity.mcp_server.context import App
 from session_continuity.mcp_server.errors import explain, explain_arguments, explain_defect
+from session_continuity.mcp_server.permissions import READ, WRITE
 from session_continuity.mcp_server.schemas import Schema, input_schema
 
 P = ParamSpec("P")
@@ -71,7 +72,13 @@ class DeclaredTool:
         arguments.model_rebuild(force=True)
         bound.parameters = input_schema(arguments)
         bound.fn_metadata.output_schema = self.output_schema
+        assert isinstance(bound, RecordTool)  # noqa: S101
+        bound.admit = partial(app.require, READ if self.hints.read_only_hint else WRITE)
         return bound
+
+
+def _unbound() -> None:
+    raise RuntimeError("the tool was not bound")
 
 
 def tool(title: str, hints: ToolAnnotations, answers: Schema) -> Callable[[ToolFunction[P]], DeclaredTool]:
@@ -83,6 +90,9 @@ class RecordTool(Tool):
     """Refuses unknown arguments, and answers every error in words that an agent can act on. JSON inside a text
     stays text: what is recorded is what was given."""
 
+    admit: Callable[[], None] = Field(default=_unbound, exclude=True)
+    """Raises Forbidden when the caller may not call it."""
+
     async def run(
         self,
         arguments: dict[str, Any],
@@ -91,6 +101,7 @@ class RecordTool(Tool):
     ) -> CallToolResult:
         model = self.fn_metadata.arg_model
         try:
+            self.admit()
             checked = model.model_validate(arguments).model_dump_one_level()
             answer: Answer = await self.fn(**checked)
         except ValidationError as error:

@@ -34,6 +34,7 @@ _INSTANCE = "sample-PS-000001"
 _UUID = UUID(int=1)
 _ANY_SESSION = {
     "project": None,
+    "projects": None,
     "status": None,
     "instance_type": None,
     "thread_id": None,
@@ -46,6 +47,7 @@ _ANY_SESSION = {
 _ANY_COMMAND = {
     "instance_id": None,
     "project": None,
+    "projects": None,
     "tool_name": None,
     "action": None,
     "command_type": None,
@@ -183,6 +185,7 @@ ACCESS_PATHS = (
             "before": None,
             "before_id": _FIRST_ID,
             "project": None,
+            "projects": None,
             "limit": 10,
         },
         conditions=("event_type",),
@@ -221,6 +224,7 @@ ACCESS_PATHS = (
         parameters={
             "instance_id": None,
             "checkpoint_type": "manual",
+            "projects": None,
             "before": None,
             "before_id": _FIRST_ID,
             "limit": 10,

@@ -7,7 +7,9 @@ Origin (reliability research, W1). So the Host header is checked on every route,
 from __future__ import annotations
 
 import asyncio
+import math
 import re
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -17,15 +19,20 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from session_continuity.domain.errors import InvalidInput
-from session_continuity.web.refusals import RefusedRequest
-from session_continuity.web.tokens import Token, TokenFile
+from session_continuity.web.oauth import OAuthIssuer
+from session_continuity.web.rate_limit import RateLimit
+from session_continuity.web.refusals import RefusedRequest, bearer_challenge
+from session_continuity.web.tokens import PREFIX, Token, TokenFile
 
 BODY_LIMIT = 16 * 2**20
 BODY_SECONDS = 30.0
 """For a whole request body to arrive."""
 
 OPEN_PATHS = frozenset({"/healthz"})
-"""What answers without a token."""
+"""What answers without a token, beside the metadata of OAuth."""
+
+USED_SECONDS = 60.0
+"""Between two notes of a token's use."""
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 _AUTHORITY = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9][a-z0-9.-]*)(?::([0-9]{1,5}))?")
@@ -35,11 +42,23 @@ _LOOPBACK_NAMES = ("127.0.0.1", "localhost", "[::1]")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Access:
     """port: where the server listens; by a loopback name it is asked under that port only. hosts: further names
-    under which it may be asked, `name` (any port) or `name:port`. tokens: whom it answers."""
+    under which it may be asked, `name` (any port) or `name:port`. tokens: whom it answers.
+    requests_per_second: how often each of them may ask. oauth: whose tokens are taken, too."""
 
     port: int
     hosts: frozenset[str]
     tokens: TokenFile
+    requests_per_second: int = 100
+    oauth: OAuthIssuer | None = None
+
+    @property
+    def resource_metadata(self) -> str | None:
+        """Where a client reads whom to ask for a token."""
+        return None if self.oauth is None else self.oauth.metadata_url
+
+    def is_open(self, path: str) -> bool:
+        """Whether that path answers without a token."""
+        return path in OPEN_PATHS or (self.oauth is not None and path == self.oauth.metadata_path)
 
     def admits(self, authority: str) -> bool:
         """Whether the server may be asked under that Host."""
@@ -66,6 +85,8 @@ class AccessRules:
 
     def __init__(self, app: ASGIApp, access: Access) -> None:
         self._app, self._access = app, access
+        self._rate = RateLimit(access.requests_per_second)
+        self._used: dict[str, float] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, or refuse it."""
@@ -80,14 +101,14 @@ class AccessRules:
             await send(message)
 
         try:
-            self._check(scope, Headers(scope=scope))
+            await self._check(scope, Headers(scope=scope))
             await self._app(scope, _bounded(receive), watched)
         except RefusedRequest as refusal:
             if began:
                 raise
             await refusal.response()(scope, receive, send)
 
-    def _check(self, scope: Scope, headers: Headers) -> None:
+    async def _check(self, scope: Scope, headers: Headers) -> None:
         hosts = headers.getlist("host")
         if len(hosts) != 1 or not self._access.admits(hosts[0]):
             raise RefusedRequest(
@@ -97,27 +118,56 @@ class AccessRules:
             scheme, _, authority = origin.partition("://")
             if scheme not in ("http", "https") or not self._access.admits(authority):
                 raise RefusedRequest(403, "origin_not_allowed", "pages of that origin may not ask this server")
-        if scope["path"] not in OPEN_PATHS:
-            scope.setdefault("state", {})["token"] = self._token(headers)
+        if not self._access.is_open(scope["path"]):
+            token = await self._token(headers)
+            scope.setdefault("state", {}).update(token=token, resource_metadata=self._access.resource_metadata)
+            if (seconds := self._rate.wait(token.id)) > 0:
+                raise RefusedRequest(
+                    429,
+                    "too_many_requests",
+                    f"a token may ask {self._access.requests_per_second} times a second",
+                    retry_after=str(math.ceil(seconds)),
+                )
         length = headers.get("content-length")
         if length is not None and int(length) > BODY_LIMIT:
             raise _too_large()
 
-    def _token(self, headers: Headers) -> Token:
+    async def _token(self, headers: Headers) -> Token:
         scheme, _, text = headers.get("authorization", "").partition(" ")
-        try:
-            token = self._access.tokens.find(text.strip()) if scheme.lower() == "bearer" else None
-        except InvalidInput as error:
-            _log.error("tokens_unreadable", reason=error.message)
-            raise RefusedRequest(503, "tokens_unreadable", "the log of the server says why") from None
+        text = text.strip() if scheme.lower() == "bearer" else ""
+        if text and self._access.oauth is not None and not text.startswith(PREFIX):
+            token = await self._access.oauth.token(text)
+        else:
+            token = self._own(text)
         if token is None:
+            parts = {"error": "invalid_token"} if text else {}
             raise RefusedRequest(
                 401,
                 "no_valid_token",
-                "send `Authorization: Bearer TOKEN`; `continuity serve --make-token` makes one",
-                www_authenticate="Bearer",
+                "send `Authorization: Bearer TOKEN`; `continuity tokens create` makes one",
+                www_authenticate=bearer_challenge(self._access.resource_metadata, **parts),
             )
         return token
+
+    def _own(self, text: str) -> Token | None:
+        try:
+            token = self._access.tokens.find(text) if text else None
+        except InvalidInput as error:
+            _log.error("tokens_unreadable", reason=error.message)
+            raise RefusedRequest(503, "tokens_unreadable", "the log of the server says why") from None
+        if token is not None:
+            self._note_use(token)
+        return token
+
+    def _note_use(self, token: Token) -> None:
+        now = time.monotonic()
+        if now - self._used.get(token.id, -math.inf) < USED_SECONDS:
+            return
+        self._used[token.id] = now
+        try:
+            self._access.tokens.mark_used(token.id)
+        except OSError as error:
+            _log.warning("use_not_noted", token=token.id, reason=error.strerror)
 
 
 def require_scope(request: Request, scope: str) -> None:

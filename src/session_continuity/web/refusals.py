@@ -9,6 +9,7 @@ from starlette.responses import JSONResponse
 
 from session_continuity.domain.errors import (
     Conflict,
+    Forbidden,
     InvalidInput,
     NotFound,
     SessionContinuityError,
@@ -18,6 +19,7 @@ from session_continuity.domain.errors import (
 _FAMILIES: tuple[tuple[type[SessionContinuityError], int], ...] = (
     (InvalidInput, 422),
     (NotFound, 404),
+    (Forbidden, 403),
     (Unavailable, 503),
     (Conflict, 409),
 )
@@ -34,6 +36,13 @@ class RefusedRequest(Exception):
         """The answer that says so."""
         names = {name.replace("_", "-"): value for name, value in self.headers.items()}
         return JSONResponse({"error": self.code, "message": self.message}, self.status, headers=names)
+
+
+def bearer_challenge(resource_metadata: str | None, **parts: str) -> str:
+    """The WWW-Authenticate of a refused token (RFC 6750), with where OAuth's clients read on (RFC 9728)."""
+    if resource_metadata is not None:
+        parts["resource_metadata"] = resource_metadata
+    return " ".join(["Bearer", ", ".join(f'{name}="{part}"' for name, part in parts.items())]).strip()
 
 
 async def answer_refusal(request: Request, error: Exception) -> JSONResponse:  # noqa: ARG001

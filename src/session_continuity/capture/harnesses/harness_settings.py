@@ -50,11 +50,8 @@ class HookLine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
-    """What to install for one harness: a hook for each event, and the words that print the status line.
-
-    The MCP entry, once there is an MCP server, is one more field here and one more edit in each format's `install`
-    and `uninstall`.
-    """
+    """What to install for one harness: a hook for each event, and the words that print the status line. The entry
+    of the MCP server, which mostly stands in another file, is a part of its own (mcp_entries)."""
 
     hooks: Mapping[str, HookLine]
     status_line: Sequence[str]

@@ -18,7 +18,9 @@ from session_continuity.domain.errors import InvalidInput
 Handler: TypeAlias = dict[str, Any]
 """One hook as the harness's settings hold it: type, command, timeout in the harness's own unit."""
 
-_OURS = re.compile(r"session_continuity[/\\]capture[/\\]hook[/\\]hook\.sh|session_continuity\.capture\.hook\b")
+_OURS = re.compile(
+    r"session_continuity[/\\]capture[/\\](?:hook[/\\])?hook\.sh|session_continuity\.capture\.hook\b"
+)
 
 
 @dataclass(frozen=True, slots=True)

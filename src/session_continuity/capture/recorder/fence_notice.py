@@ -18,12 +18,12 @@ import orjson
 
 from session_continuity.capture.facts.transcripts import records
 from session_continuity.capture.harnesses.hooks import ADAPTERS, HookCall
-from session_continuity.capture.processes import is_running, process_from_json
 from session_continuity.capture.recorder.incarnations import process_of
 from session_continuity.capture.spool.files import write_file
 from session_continuity.capture.spool.spool import FOLDER, SpoolRecord
 from session_continuity.domain.identity import INSTANCE_ID
 from session_continuity.domain.session_registry import Session
+from session_continuity.processes import is_running, process_from_json
 from session_continuity.settings import Settings
 
 _SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")

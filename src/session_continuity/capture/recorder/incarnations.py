@@ -16,14 +16,15 @@ from pathlib import PurePath
 from typing import Any, cast
 
 from session_continuity.capture.facts import facts
-from session_continuity.capture.processes import Process, is_running, process_from_json, seen_process
 from session_continuity.capture.spool.spool import SpoolRecord
 from session_continuity.client import SessionContinuity
 from session_continuity.domain.errors import Conflict
 from session_continuity.domain.identity import derived_instance_id
 from session_continuity.domain.payload import storable, storable_text
+from session_continuity.domain.process_sessions import PROCESS
 from session_continuity.domain.session_registry import Origin, Session, forgotten
 from session_continuity.domain.threads import AWAITS_AGENT, Continued
+from session_continuity.processes import Process, is_running, process_from_json, seen_process
 from session_continuity.workspace import observe_head
 
 CAPTURED = "captured"
@@ -243,7 +244,7 @@ def is_captured(session: Session) -> bool:
 
 def process_of(session: Session) -> Process | None:
     """The process that ran the session, where it was seen running on this machine."""
-    return process_from_json(session.metadata.get("process")) if session.host == socket.gethostname() else None
+    return process_from_json(session.metadata.get(PROCESS)) if session.host == socket.gethostname() else None
 
 
 def is_gone(session: Session) -> bool:
@@ -334,5 +335,5 @@ def _metadata(record: SpoolRecord, told: facts.HookFacts, start: facts.SessionSt
     if record.client_pid is not None and is_fresh(record):
         process = seen_process(record.client_pid, since=record.captured_at)
         if process is not None:
-            metadata["process"] = process.as_json()
+            metadata[PROCESS] = process.as_json()
     return metadata

@@ -14,6 +14,7 @@ from session_continuity.capture.hook.command import SCRIPT
 from session_continuity.capture.recorder.project_privacy import ProjectPrivacy
 from session_continuity.capture.serving import find_resident
 from session_continuity.capture.setup.installation import HARNESSES, Installation
+from session_continuity.capture.setup.mcp_configuration import McpConfiguration
 from session_continuity.capture.setup.probe import Probe
 from session_continuity.capture.spool.spool import SpoolStatus, open_spool
 from session_continuity.client import SessionContinuity
@@ -126,6 +127,8 @@ class Diagnosis:
                 found="it is not set up",
                 remedy=f"to record it run `continuity init --agent {name}`",
             )
+        if ours:
+            yield self._mcp(harness, ours[0].place)
         for obstacle in harness.find_obstacles(ours[0].place) if ours else ():
             yield Link(name="switch", harness=name, state="broken", found=obstacle.found, remedy=obstacle.remedy)
 
@@ -176,6 +179,29 @@ class Diagnosis:
             )
         elif switch is not None:
             yield Link(name="project", state="warning", found=f"nothing is captured in {here}: {switch} says so")
+
+    def _mcp(self, harness: HarnessSettings, place: Place) -> Link:
+        name = harness.HARNESS
+        configuration = McpConfiguration(self._settings, place)
+        file = configuration.file(name)
+        write = f"run `continuity mcp config {name} --scope {place.scope} --write`"
+
+        def link(state: LinkState, found: str, remedy: str | None = None) -> Link:
+            return Link(name="mcp", harness=name, state=state, found=found, remedy=remedy)
+
+        try:
+            entry = configuration.find(name)
+        except SessionContinuityError as error:
+            return link("broken", error.message, f"mend it, then {write}")
+        if entry is None:
+            return link("absent", f"{file} has no entry of the MCP server", f"to let the agent ask it {write}")
+        started = entry.get("command")
+        if started is None:
+            return link("ok", f"{entry.get('url') or entry.get('httpUrl')} in {file}")
+        program = str(started[0] if isinstance(started, list) and started else started)  # pyright: ignore[reportUnknownArgumentType]
+        if shutil.which(program, path=place.environment.get("PATH")) is None:
+            return link("broken", f"{file} starts {program}, which is not there", write)
+        return link("ok", f"{program} in {file}")
 
     def _hook_script(self) -> Iterator[Link]:
         try:

@@ -78,6 +78,9 @@ LIMIT 1;
 SELECT {checkpoint_columns} FROM checkpoints
 WHERE (%(instance_id)s::text IS NULL OR instance_id = %(instance_id)s)
     AND (%(checkpoint_type)s::text IS NULL OR checkpoint_type = %(checkpoint_type)s)
+    AND (%(projects)s::text[] IS NULL OR instance_id IN (
+        SELECT s.instance_id FROM supervisor_sessions s WHERE s.project = ANY(%(projects)s)
+    ))
     AND (created_at, checkpoint_id) < (coalesce(%(before)s::timestamptz, 'infinity'), %(before_id)s::uuid)
 ORDER BY created_at DESC, checkpoint_id DESC
 LIMIT %(limit)s;

@@ -67,6 +67,9 @@ WHERE (%(instance_id)s::text IS NULL OR instance_id = %(instance_id)s)
     AND (%(project)s::text IS NULL OR instance_id IN (
         SELECT s.instance_id FROM supervisor_sessions s WHERE s.project = %(project)s
     ))
+    AND (%(projects)s::text[] IS NULL OR instance_id IN (
+        SELECT s.instance_id FROM supervisor_sessions s WHERE s.project = ANY(%(projects)s)
+    ))
     AND (%(tool_name)s::text IS NULL OR tool_name = %(tool_name)s)
     AND (%(action)s::text IS NULL OR action = %(action)s)
     AND (%(command_type)s::text IS NULL OR command_type = %(command_type)s)
@@ -87,6 +90,9 @@ SELECT {command_columns} FROM command_log
 WHERE success = false
     AND (%(project)s::text IS NULL OR instance_id IN (
         SELECT s.instance_id FROM supervisor_sessions s WHERE s.project = %(project)s
+    ))
+    AND (%(projects)s::text[] IS NULL OR instance_id IN (
+        SELECT s.instance_id FROM supervisor_sessions s WHERE s.project = ANY(%(projects)s)
     ))
     AND (%(tool_name)s::text IS NULL OR tool_name = %(tool_name)s)
     AND (%(action)s::text IS NULL OR action = %(action)s)

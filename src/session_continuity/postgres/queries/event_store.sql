@@ -105,5 +105,8 @@ WHERE event_type = %(event_type)s
     AND (%(project)s::text IS NULL OR instance_id IN (
         SELECT instance_id FROM supervisor_sessions WHERE project = %(project)s
     ))
+    AND (%(projects)s::text[] IS NULL OR instance_id IN (
+        SELECT instance_id FROM supervisor_sessions WHERE project = ANY(%(projects)s)
+    ))
 ORDER BY timestamp DESC, event_id DESC
 LIMIT %(limit)s;

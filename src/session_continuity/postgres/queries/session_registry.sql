@@ -97,6 +97,7 @@ RETURNING {session_columns};
 -- Sessions by latest heartbeat.
 SELECT {session_columns} FROM supervisor_sessions
 WHERE (%(project)s::text IS NULL OR project = %(project)s)
+    AND (%(projects)s::text[] IS NULL OR project = ANY(%(projects)s))
     AND (%(status)s::text IS NULL OR status = %(status)s)
     AND (%(instance_type)s::text IS NULL OR instance_type = %(instance_type)s)
     AND (%(thread_id)s::uuid IS NULL OR thread_id = %(thread_id)s)
@@ -115,6 +116,7 @@ WHERE status = 'active'
     AND last_heartbeat < now() - %(silent_for)s::interval
     AND heartbeat_bucket <= date_bin('10 minutes', now() - %(silent_for)s::interval, '2000-01-01 00:00:00+00')
     AND (%(project)s::text IS NULL OR project = %(project)s)
+    AND (%(projects)s::text[] IS NULL OR project = ANY(%(projects)s))
     AND (%(instance_type)s::text IS NULL OR instance_type = %(instance_type)s)
     AND (%(thread_id)s::uuid IS NULL OR thread_id = %(thread_id)s)
     AND (%(harness_session_id)s::text IS NULL OR harness_session_id = %(harness_session_id)s)

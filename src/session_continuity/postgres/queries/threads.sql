@@ -3,6 +3,7 @@
 SELECT {session_columns} FROM supervisor_sessions
 WHERE superseded_by IS NULL
     AND (%(project)s::text IS NULL OR project = %(project)s)
+    AND (%(projects)s::text[] IS NULL OR project = ANY(%(projects)s))
     AND CASE %(by)s::text
         WHEN 'instance_id' THEN thread_id IN (
             SELECT t.thread_id FROM supervisor_sessions t WHERE t.instance_id = %(name)s)
@@ -13,6 +14,7 @@ WHERE superseded_by IS NULL
         WHEN 'last' THEN instance_id = (
             SELECT t.instance_id FROM supervisor_sessions t
             WHERE t.superseded_by IS NULL AND (%(project)s::text IS NULL OR t.project = %(project)s)
+                AND (%(projects)s::text[] IS NULL OR t.project = ANY(%(projects)s))
             ORDER BY t.status = 'closed', t.last_heartbeat DESC, t.created_at DESC
             LIMIT 1)
     END
