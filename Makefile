@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install
 WORKERS ?= 2
 CLIENTS ?= $(HOME)/.cache/session-continuity/clients
 
-.PHONY: help demo test test-faults test-clients test-conformance bench plugins lint format lock clean
+.PHONY: help demo browser test test-faults test-clients test-conformance bench plugins lint format lock clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -17,7 +17,12 @@ help:  ## this list
 demo: $(RUN)  ## the main job on the embedded database; TRANSCRIPT=path takes a recording of your own
 	@$(BIN)/python demo/run.py $(TRANSCRIPT)
 
-test: $(DEV)  ## all tests but the long ones
+browser:  ## chromium for the tests, where it may be installed; they say so when it is not there
+	@command -v chromium chromium-browser >/dev/null || \
+	{ [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get -qq update && apt-get -qq -y install chromium >/dev/null; } || \
+	echo "chromium is not installed: its tests are skipped"
+
+test: $(DEV) browser  ## all tests but the long ones
 	$(BIN)/python -m pytest -n $(WORKERS) -m "not faults and not clients and not conformance"
 
 test-faults: $(DEV)  ## the long fault runs: kill -9, zombies, the state machine
@@ -27,8 +32,8 @@ test-clients: $(DEV)  ## real agents by a script, in a network namespace: captur
 	@sh tests/clients/install.sh $(CLIENTS)
 	CONTINUITY_CLIENTS=$(CLIENTS) CONTINUITY_TEST_SERVERS=embedded $(BIN)/python -m pytest tests/clients tests/installation/test_mcp_entries.py -m clients -rA
 
-test-conformance: $(DEV)  ## the official conformance suite of MCP, brought by npm
-	$(BIN)/python -m pytest -m conformance -rs tests/mcp/test_conformance.py
+test-conformance: $(DEV)  ## the official conformance suite and inspector of MCP, brought by npm
+	$(BIN)/python -m pytest -m conformance -rs tests/mcp
 
 bench: $(VENV)/.installed-bench  ## the figures, as ratios against named baselines in the same run
 	$(BIN)/python bench/run.py $(BENCH)

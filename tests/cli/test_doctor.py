@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -21,6 +23,8 @@ from session_continuity.capture.spool.spool import open_spool
 from session_continuity.settings import load_settings
 
 from .conftest import Continuity
+
+PLUGINS = Path(__file__).parents[2] / "plugins"
 
 
 @pytest.fixture
@@ -79,23 +83,31 @@ def test_without_hooks_the_chain_is_broken(offline: Continuity, installed: Path)
     assert "continuity init" in offline("doctor").err
 
 
+@pytest.fixture(scope="session")
+def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `make plugins` builds."""
+    folder = tmp_path_factory.mktemp("packages")
+    subprocess.run([sys.executable, PLUGINS / "build.py", folder], check=True)
+    return folder
+
+
 def test_a_package_counts_as_set_up_and_doubles_what_init_wrote(
-    offline: Continuity, installed: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+    offline: Continuity, installed: Path, home: Path, packages: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    script = installed.parent / "plugins/cache/shop/session-continuity/0.1.0/hooks/run.sh"
-    script.parent.mkdir(parents=True)
-    script.touch()
+    shutil.copytree(packages / "claude-code", installed.parent / "plugins/cache/shop/session-continuity/0.1.0")
     assert links(offline("doctor", "--no-probe", "--json").document, "broken") == [("hooks", "claude-code")]
     offline("init", "--undo", "--yes")
+    # OpenCode's is the file that `init` would write.
+    shutil.copytree(packages / "opencode", home.parent / ".config" / "opencode")
     answer = offline("doctor", "--no-probe", "--json").document
-    assert links(answer, "broken") == [("hooks", "claude-code")], "this home is not the package's"
+    assert links(answer, "broken") == [("hooks", "claude-code"), ("hooks", "opencode")], "the home is not theirs"
     usual = Path.home() / ".local" / "share" / "session-continuity"
     usual.parent.mkdir(parents=True)
     home.rename(usual)
     monkeypatch.setenv("CONTINUITY_HOME", str(usual))
     answer = offline("doctor", "--no-probe", "--json", "--home", str(usual)).document
     assert links(answer, "broken") == []
-    assert ("hooks", "claude-code") in links(answer, "ok")
+    assert {("hooks", "claude-code"), ("hooks", "opencode")} <= set(links(answer, "ok"))
 
 
 def test_a_project_file_that_is_ignored_and_one_that_switches_capture_off_are_told(

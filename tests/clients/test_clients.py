@@ -182,7 +182,8 @@ def test_opencode(run_script: Callable[..., Recorded], installed_by: InstalledBy
     (subagent,) = recorded.subagents()
     assert subagent.parent_instance_id == delegating.instance_id
     assert told("opencode", recorded.commands(subagent)) == wanted("opencode")
-    assert [data["summary"] for data in recorded.events(last, "context_compacted")] == [SUMMARY]
+    (compaction,) = recorded.events(last, "context_compacted")
+    assert (compaction["trigger"], compaction["summary"]) == ("auto", SUMMARY)
     assert "before compaction" in [data["reason"] for data in recorded.events(last, "checkpoint_created")]
     assert Counter(recorded.event_types(first)) == BEGUN + TURN + ENDED + Counter(context_window_updated=1)
 

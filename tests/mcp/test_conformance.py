@@ -7,7 +7,6 @@ revisions; and as it is served, stateless and with JSON answers, the scenarios t
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +18,7 @@ from session_continuity.mcp_server import create_server
 
 from .conformance_fixtures import add_fixtures
 from .conftest import SECURITY, listening
+from .npm import bring
 
 pytestmark = [
     pytest.mark.conformance,
@@ -29,8 +29,6 @@ pytestmark = [
 ]
 
 SUITE = "@modelcontextprotocol/conformance@0.2.0-alpha.12"
-NODE = "node@22"
-FOLDER = Path(__file__).parents[2] / ".conformance"
 
 WITHOUT_FIXTURES = {
     "2025-11-25": [
@@ -47,19 +45,8 @@ WITHOUT_FIXTURES = {
 
 @pytest.fixture(scope="session")
 def suite() -> list[str]:
-    """The command of the suite, brought by npm with a Node that it runs on."""
-    npm = shutil.which("npm")
-    if npm is None:
-        pytest.skip("npm is not installed")
-    FOLDER.mkdir(exist_ok=True)
-    (FOLDER / "package.json").write_text('{"private": true}\n')
-    command = [npm, "install", "--no-audit", "--no-fund", "--silent", NODE, SUITE]
-    done = subprocess.run(command, cwd=FOLDER, capture_output=True, text=True, timeout=600)
-    node = FOLDER / "node_modules" / ".bin" / "node"
-    script = FOLDER / "node_modules" / "@modelcontextprotocol" / "conformance" / "dist" / "index.js"
-    if done.returncode or not node.exists() or not script.exists():
-        pytest.skip(f"npm can't bring {SUITE}: {done.stderr.strip()[-300:]}")
-    return [str(node), str(script)]
+    """The command of the suite."""
+    return bring(SUITE, "dist/index.js")
 
 
 def run(suite: list[str], url: str, folder: Path, *options: str) -> tuple[int, str]:

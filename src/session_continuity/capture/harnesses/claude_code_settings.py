@@ -23,7 +23,7 @@ PROGRAM: str = "claude"
 OLDEST: str | None = "2.1.101"
 """Older ones ignore their whole settings file, the user's own settings with it, when it names an event that they
 do not know (seen with 2.1.39; the changelog names 2.1.101 as the first that skips the event alone)."""
-PACKAGES: tuple[str, ...] = ("plugins/cache/*/session-continuity/*/hooks/run.sh",)
+PACKAGES: tuple[str, ...] = ("plugins/cache/*/session-continuity/*/hooks/hooks.json",)
 
 MANAGED = Path("/etc/claude-code/managed-settings.json")
 _STATUS_LINE = " statusline claude-code"

@@ -20,7 +20,7 @@ HARNESS: str = "codex"
 TITLE: str = "Codex"
 PROGRAM: str = "codex"
 OLDEST: str | None = None
-PACKAGES: tuple[str, ...] = ("plugins/cache/*/session-continuity/*/hooks/run.sh",)
+PACKAGES: tuple[str, ...] = ("plugins/cache/*/session-continuity/*/hooks/hooks.json",)
 
 _LONGEST = {"SessionEnd": 3, "Interrupt": 3}
 

@@ -137,7 +137,8 @@ _TABLE = HookTable(
             fields=_TOOL | names("tool_response"),
         ),
         "AfterModel": HookEvent(
-            recorded="The context percentage and the model, when the answer tells its counts.",
+            recorded="The context percentage and the model. Not installed: it holds the whole conversation again "
+            "for every chunk of an answer, and the transcript tells the same.",
             read=_answered_by_model,
             fields=names("llm_request llm_response"),
         ),

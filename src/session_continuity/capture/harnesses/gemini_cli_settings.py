@@ -16,7 +16,7 @@ HARNESS: str = "gemini-cli"
 TITLE: str = "Gemini CLI"
 PROGRAM: str = "gemini"
 OLDEST: str | None = None
-PACKAGES: tuple[str, ...] = ("extensions/session-continuity/hooks/run.sh",)
+PACKAGES: tuple[str, ...] = ("extensions/session-continuity/hooks/hooks.json",)
 
 HOOK_NAME = "session-continuity"
 

@@ -74,7 +74,7 @@ class HarnessSettings(Protocol):
     OLDEST: str | None
     """The oldest version whose settings can hold our entries; None where any can."""
     PACKAGES: tuple[str, ...]
-    """Where in its folder the hook script of our package lies when that is installed (patterns)."""
+    """Which files in its folder hold the commands of our package when that is installed (patterns)."""
 
     def settings_folder(self, place: Place) -> Path:
         """The user's folder of the harness: there when it was ever run."""

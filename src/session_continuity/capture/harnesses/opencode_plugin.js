@@ -34,8 +34,9 @@ function isDone(type, { info = {}, part = {}, status = {} }) {
 export const SessionContinuity = async ({ directory }) => {
   const known = new Set(); // sessions that took part in this process
   const parents = new Map(); // subagent's session -> the session that sent it off
-  const windows = new Map(); // session -> size of its context window
+  const windows = new Map(); // session and model -> size of the context window
   const summaries = new Set(); // messages that are the summary of a compaction
+  const triggers = new Map(); // session -> what set its last compaction off
   const told = new Map(); // session -> what a hook wants its model to know
   let latest;
 
@@ -58,9 +59,13 @@ export const SessionContinuity = async ({ directory }) => {
     }
     if (type === "message.updated") {
       if (info.summary === true) summaries.add(info.id);
-      if (windows.has(session)) added.contextWindow = windows.get(session);
+      added.contextWindow = windows.get(`${session} ${info.modelID}`);
     }
-    if (type === "message.part.updated" && summaries.has(part.messageID)) added.summary = true;
+    if (part.type === "compaction") triggers.set(session, part.auto ? "auto" : "manual");
+    if (type === "message.part.updated" && summaries.has(part.messageID)) {
+      added.summary = true;
+      added.trigger = triggers.get(session);
+    }
     if (type === "vcs.branch.updated" && latest) added.sessionID = latest;
     if (isDone(type, properties)) send(`event.${type}`, session, { ...event, ...added });
   }
@@ -75,7 +80,8 @@ export const SessionContinuity = async ({ directory }) => {
       send("chat.message", input.sessionID, { input, output });
     },
     "chat.params": async (input) => {
-      if (input.model?.limit?.context) windows.set(input.sessionID, input.model.limit.context);
+      const { id, limit } = input.model ?? {};
+      if (limit?.context) windows.set(`${input.sessionID} ${id}`, limit.context);
     },
     "tool.execute.before": async (input, output) => {
       const { block, reason } = send("tool.execute.before", input.sessionID, { input, output });

@@ -21,9 +21,9 @@ HARNESS: str = "opencode"
 TITLE: str = "OpenCode"
 PROGRAM: str = "opencode"
 OLDEST: str | None = None
-PACKAGES: tuple[str, ...] = ("session-continuity/run.sh",)
-
 FILE_NAME = "session-continuity.js"
+PACKAGES: tuple[str, ...] = (f"plugin/{FILE_NAME}",)
+
 _TEMPLATE = Path(__file__).with_name("opencode_plugin.js")
 _HOOKS = re.compile(r"^const HOOKS = (.*);$", re.MULTILINE)
 

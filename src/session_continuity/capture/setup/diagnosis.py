@@ -137,6 +137,8 @@ class Diagnosis:
         commands = installation.installed_commands(harness.HARNESS)
         if not commands or (place.scope == "project" and _same_file(harness, self._places)):
             return
+        if any(_PACKAGE_SCRIPT in command for command in commands.values()):
+            return  # OpenCode's package is the very file that `init` writes
         self.set_up.append(SetUp(harness=harness, place=place, commands=commands))
         file = harness.settings_file(place)
         current = installation.is_current(harness.HARNESS)
@@ -325,12 +327,15 @@ _PROBE_REMEDIES = {
     "removal": "delete it as a role that may: DELETE FROM supervisor_sessions WHERE project = 'continuity-probe'",
 }
 
+_PACKAGE_SCRIPT = "/run.sh"
+"""What the commands of a package run, and those of `continuity init` do not."""
+
 
 def _package(harness: HarnessSettings, place: Place) -> Path | None:
-    """The folder of our package where the harness has installed one."""
+    """The file with the commands of our package, where the harness has installed one."""
     folder = harness.settings_folder(place)
-    scripts = (script for pattern in harness.PACKAGES for script in folder.glob(pattern))
-    return next((script.parent for script in scripts), None)
+    files = (file for pattern in harness.PACKAGES for file in folder.glob(pattern))
+    return next((file for file in files if _PACKAGE_SCRIPT in file.read_text("utf-8", "replace")), None)
 
 
 def _same_file(harness: HarnessSettings, places: Sequence[Place]) -> bool:

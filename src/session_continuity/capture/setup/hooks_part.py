@@ -25,8 +25,9 @@ _FORMATS: tuple[HarnessSettings, ...] = (
 HARNESSES = {harness.HARNESS: harness for harness in _FORMATS}
 """Every harness whose settings we know, by name."""
 
-NOT_HOOKS = ("Status",)
-"""Events that an adapter reads and no hook tells: the status line command hands them over."""
+NOT_HOOKS = ("Status", "AfterModel")
+"""Events that an adapter reads and that are not installed as hooks: the status line command hands `Status` over;
+`AfterModel` holds the whole conversation again for every chunk of an answer, and the transcript tells the same."""
 
 
 def wanted_entries(settings: Settings, harness: str) -> Wanted:
