@@ -9,6 +9,7 @@ from typing import Any
 from session_continuity.client import SessionContinuity
 from session_continuity.domain.payload import storable_text
 from session_continuity.processes import is_running, process_from_json
+from session_continuity.services.archive import Archiving
 from session_continuity.services.automatic_checkpoints import AutomaticCheckpoints
 from session_continuity.services.heartbeat import Heartbeat
 from session_continuity.services.service import Service
@@ -22,6 +23,7 @@ def services_of(settings: Settings, *, release: bool = False) -> list[Service]:
         _heartbeat(),
         StaleSweep(settings, release=release),
         AutomaticCheckpoints(settings),
+        Archiving(settings),
     ]
 
 

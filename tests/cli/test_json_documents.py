@@ -65,6 +65,13 @@ RUNS: dict[str, list[str]] = {
     "services list": [],
     "services run": ["automatic_checkpoints"],
     "heartbeat run": ["--pid", "1", "--session", "nobody-PS-000000"],
+    "archive plan": [],
+    "archive run": [],
+    "archive list": [],
+    "archive show": ["nothing-20260101000000-00000000"],
+    "archive verify": [],
+    "archive restore": ["nothing-20260101000000-00000000"],
+    "archive search": ["needle"],
     "serve": ["--status"],
     "forward": ["--to", "https://build.example"],
     "mcp config": ["cursor"],
@@ -72,7 +79,7 @@ RUNS: dict[str, list[str]] = {
     "tokens list": [],
     "tokens revoke": ["build"],
     "db upgrade": [],
-    "db downgrade": ["--to", "services"],
+    "db downgrade": ["--to", "archives"],
     "db status": [],
     "db url": [],
     "db stop": [],
@@ -90,6 +97,8 @@ REFUSED = {
     "forward": 2,
     "coverage": 2,
     "heartbeat run": 3,
+    "archive show": 3,
+    "archive restore": 3,
 }
 """What can't be done with the database of a test, and its exit code; the answer is a document all the same."""
 
