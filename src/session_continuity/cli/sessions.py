@@ -218,27 +218,30 @@ def sweep_sessions(call: Call, dry_run: bool, release: bool) -> None:
 def forget_session(call: Call, instance_id: str, whole_thread: bool, yes: bool) -> None:
     """Erase a session's content for good, in the archives too, and leave a tombstone; shows the plan and does
     nothing without --yes."""
-    if yes:
-        from session_continuity.archive.erasing import erase_archived
-
-        forgotten = call.client.forget_session(instance_id, whole_thread=whole_thread)
-        erased = erase_archived(call.client, forgotten.instance_ids)
-        answer = {"archives": erased.archives, "archives_elsewhere": [asdict(one) for one in erased.elsewhere]}
-    else:
+    if not yes:
         forgotten = call.client.preview_forgetting(instance_id, whole_thread=whole_thread)
-        answer = {}
+        call.answer(
+            {"done": False, **asdict(forgotten)},
+            lambda: _show_forgotten(forgotten, done=False, whole_thread=whole_thread),
+        )
+        return
+    from session_continuity.archive.erasing import erase_archived
+
+    forgotten = call.client.forget_session(instance_id, whole_thread=whole_thread)
+    erased = erase_archived(call.client, forgotten.instance_ids)
 
     def show() -> None:
-        _show_forgotten(forgotten, done=yes, whole_thread=whole_thread)
-        for archive_id in answer.get("archives", ()):
+        _show_forgotten(forgotten, done=True, whole_thread=whole_thread)
+        for archive_id in erased.archives:
             write_note(f"and erased it from archive {archive_id}")
-        for one in answer.get("archives_elsewhere", ()):
+        for one in erased.elsewhere:
             write_note(
-                f"archive {one['archive_id']} holds it still and lies on {one['host']}:"
+                f"archive {one.archive_id} holds it still and lies on {one.host}:"
                 " the next `continuity archive run` there erases it"
             )
 
-    call.answer({"done": yes, **asdict(forgotten), **answer}, show)
+    archives = {"archives": erased.archives, "archives_elsewhere": [asdict(one) for one in erased.elsewhere]}
+    call.answer({"done": True, **asdict(forgotten), **archives}, show)
 
 
 def _show_silent(silent: list[SilentSession]) -> None:
