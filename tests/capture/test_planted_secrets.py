@@ -1,20 +1,23 @@
 """Secrets planted in every part of a recording and of what hooks tell: afterwards none of their bytes is in the
-data folder, the write-ahead log, the drained spool or a log file. With redaction off, all of them are found: the
-search sees what it looks for."""
+data folder, the write-ahead log, the drained spool, a log file, an archive, or what the system shows of the
+processes. With redaction off, all of them are found: the search sees what it looks for."""
 
 from __future__ import annotations
 
 import base64
+import gzip
 import json
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from tests.conftest import BINARIES, WANTED, new_home
 
-from session_continuity import InvalidInput, SessionContinuity
+from session_continuity import InvalidInput, SessionContinuity, load_settings
+from session_continuity.archive.archiving import run_archive
 from session_continuity.capture.facts.facts import JSON
 from session_continuity.capture.recorder.live import LiveCapture, live_store
 from session_continuity.capture.recorder.transcript_import import import_transcript
@@ -24,6 +27,7 @@ from session_continuity.postgres.embedded import EmbeddedServer
 
 from .planting import Planted, Planter, needles
 
+SHOWN = ("cmdline", "environ")
 SESSION = "5e55104e-0000-4000-8000-000000000077"
 
 
@@ -152,22 +156,51 @@ def hook_them(
     return repr(told) + repr(spool.quarantined())
 
 
+def archive_all(client: SessionContinuity) -> None:
+    """Close what was captured, and move it into an archive as if it were old."""
+    for session in client.find_sessions(limit=100):
+        if session.status == "active":
+            client.take_checkpoint(session.instance_id)
+            client.close_session(session.instance_id)
+    with psycopg.connect(EmbeddedServer(client.settings.home).conninfo(), autocommit=True) as connection:
+        connection.execute("UPDATE supervisor_sessions SET closed_at = now() - interval '9 days'")
+    assert run_archive(client).rows > 100
+
+
+def shown_of_processes(folder: Path) -> list[bytes]:
+    """Command line and environment of the server's processes and of this one."""
+    of_server = (folder / "postgres" / "data" / "postmaster.pid").read_text().split("\n", 1)[0]
+    children = Path(f"/proc/{of_server}/task/{of_server}/children").read_text().split()
+    assert children
+    return [Path(f"/proc/{pid}/{name}").read_bytes() for pid in (of_server, *children, "self") for name in SHOWN]
+
+
 def found_of(
     home: tuple[Path, Path | None], tmp_path: Path, capture: Any, redact: Callable[[JSON], JSON] | None
 ) -> tuple[set[str], int]:
     """The needles found in any file of the data folder or in what was told, and how many were planted."""
     folder, binaries = home
     script = _Script()
-    with SessionContinuity(home=folder, postgres_binaries=binaries) as client:
+    settings = load_settings(
+        home=folder,
+        postgres_binaries=binaries,
+        archive_format="json-lines",
+        retention={"archive_sessions_after": "1d"},
+    )
+    with SessionContinuity(settings) as client:
         told = capture(client, script, tmp_path, redact)
         with pytest.raises(InvalidInput):
             client.find_sessions(project="x", limit=-1)
+        shown = shown_of_processes(folder)
+        archive_all(client)
     EmbeddedServer(folder, binaries=binaries).stop()
     wanted = {needle for one in script.planted for needle in needles(one)}
     files = [path for path in folder.rglob("*") if path.is_file()]
     assert any("pg_wal" in path.parts for path in files)
     assert any(path.suffix == ".log" for path in files)
-    contents = [told.encode(), *(path.read_bytes() for path in files)]
+    archived = [gzip.decompress(path.read_bytes()) for path in files if path.suffix == ".gz"]
+    assert sum(map(len, archived)) > 10_000
+    contents = [told.encode(), *shown, *archived, *(path.read_bytes() for path in files)]
     found = {needle.decode() for needle in wanted if any(needle in content for content in contents)}
     return found, len(script.planted)
 

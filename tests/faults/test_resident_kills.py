@@ -1,7 +1,8 @@
 """kill -9 of the resident server and of the forwarder under four capturing sessions, two of them on another
 machine, with the database absent now and then: everything arrives, once, in order.
 
-CONTINUITY_KILLS kills in the long run; CONTINUITY_SEED repeats a run.
+CONTINUITY_KILLS kills in the long run; CONTINUITY_SEED repeats a run; CONTINUITY_ABSENT_SECONDS is how long the
+database is absent at once.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -114,35 +115,79 @@ class Capturing:
 def run(folder: Path, kind: type[Notes | Hooks], kills: int, outages: int, seed: int) -> str:
     """Kill `kills` times, stop the database `outages` times, and compare."""
     dice, began = random.Random(seed), time.monotonic()
+
+    def fault(world: World) -> None:
+        absent_at = set(dice.sample(range(kills), outages))
+        for turn in range(kills):
+            if turn in absent_at:
+                world.server.stop()
+            time.sleep(dice.uniform(0, 0.4))
+            world.kill_near() if dice.random() < 0.5 else world.kill_far()
+            if turn in absent_at:
+                world.server.ensure_running()
+
+    made, backlog = under(folder, kind, fault)
+    return (
+        f"{kind.__name__}: {kills} kills, {outages} outages of the database: {made:,} records of"
+        f" {len(SESSIONS)} sessions, {backlog:,} of which waited in the end;"
+        f" 0 lost, 0 doubled, all in order; {time.monotonic() - began:.0f} s"
+    )
+
+
+@dataclass
+class World:
+    """The database, the resident server beside it, and the forwarder of another machine."""
+
+    residents: Residents
+    server: EmbeddedServer
+    kind: type[Notes | Hooks]
+    near: Running = field(init=False)
+    far: Running = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._token = self.residents.token()
+        self.near = self._serve()
+        self.far = self._forward()
+
+    def kill_near(self) -> None:
+        self.near = self._killed_and_back(self.near, self._serve)
+
+    def kill_far(self) -> None:
+        self.far = self._killed_and_back(self.far, self._forward)
+
+    def _serve(self) -> Running:
+        return self.residents.serve(self.server.conninfo(), role=self.kind.role)
+
+    def _forward(self) -> Running:
+        return self.residents.forward(self.near.url, self._token)
+
+    def _killed_and_back(self, running: Running, back: Callable[[], Running]) -> Running:
+        running.process.send_signal(signal.SIGKILL)
+        running.process.communicate()
+        self.residents.started.remove(running.process)
+        return back()
+
+
+def under(folder: Path, kind: type[Notes | Hooks], fault: Callable[[World], None]) -> tuple[int, int]:
+    """Capture under a fault, wait until all is stored, and compare. How many records were made, and how many of
+    them waited when the fault was over."""
     residents = Residents(folder)
     with own_home() as database_home:
         server = EmbeddedServer(database_home)
         server.ensure_running()
-        dsn = server.conninfo()
         with SessionContinuity(home=database_home) as client:
             client.find_sessions(limit=1)
-        token = residents.token()
         capturing = Capturing(folder, kind)
         try:
-            near = residents.serve(dsn, role=kind.role)
-            far = residents.forward(near.url, token)
-            absent_at = set(dice.sample(range(kills), outages))
+            world = World(residents, server, kind)
             with capturing.going_on():
-                for turn in range(kills):
-                    if turn in absent_at:
-                        server.stop()
-                    time.sleep(dice.uniform(0, 0.4))
-                    if dice.random() < 0.5:
-                        near = killed_and_back(residents, near, lambda: residents.serve(dsn, role=kind.role))
-                    else:
-                        far = killed_and_back(residents, far, lambda: residents.forward(near.url, token))  # noqa: B023
-                    if turn in absent_at:
-                        server.ensure_running()
+                fault(world)
+            far, near = world.far, world.near
             backlog = waiting(far, near)
             while left := waiting(far, near):
                 assert wait_until(lambda: waiting(far, near) < left, 30), (left, far.state(), near.state())
             assert (far.end(), near.end()) == (0, 0)
-            with SessionContinuity(dsn=dsn) as client:
+            with SessionContinuity(dsn=server.conninfo()) as client:
                 for (machine, session), made in capturing.made.items():
                     kind.check(client, machine, session, made)
             for each in (near, far):
@@ -152,23 +197,12 @@ def run(folder: Path, kind: type[Notes | Hooks], kills: int, outages: int, seed:
             for process in residents.started:
                 process.kill()
                 process.communicate()
-    return (
-        f"{kind.__name__}: {kills} kills, {outages} outages of the database: {capturing.made.total():,} records of"
-        f" {len(SESSIONS)} sessions, {backlog:,} of which waited in the end;"
-        f" 0 lost, 0 doubled, all in order; {time.monotonic() - began:.0f} s"
-    )
+    return capturing.made.total(), backlog
 
 
 def waiting(far: Running, near: Running) -> int:
     """Records that are not stored yet; what is forwarded at this moment counts twice."""
     return len(far.spool.names()) + len(near.spool.names())
-
-
-def killed_and_back(residents: Residents, running: Running, back: object) -> Running:
-    running.process.send_signal(signal.SIGKILL)
-    running.process.communicate()
-    residents.started.remove(running.process)
-    return back()
 
 
 @pytest.mark.timeout(240)
@@ -183,3 +217,19 @@ def test_kills_lose_and_double_nothing(tmp_path: Path, kind: type[Notes | Hooks]
 def test_two_hundred_kills_lose_and_double_nothing(tmp_path: Path, kind: type[Notes | Hooks]) -> None:
     kills = int(os.environ.get("CONTINUITY_KILLS", 200))
     print(f"\nseed {SEED}: {run(tmp_path, kind, kills, 5, SEED)}")
+
+
+@pytest.mark.faults
+@pytest.mark.timeout(3_600)
+def test_ten_minutes_without_the_database_lose_and_double_nothing(tmp_path: Path) -> None:
+    seconds = int(os.environ.get("CONTINUITY_ABSENT_SECONDS", 600))
+
+    def absence(world: World) -> None:
+        world.server.stop()
+        for _ in range(2):
+            time.sleep(seconds / 2)
+            world.kill_near()
+        world.server.ensure_running()
+
+    made, backlog = under(tmp_path, Hooks, absence)
+    print(f"\n{seconds} s without the database: {made:,} records, {backlog:,} waited; 0 lost, 0 doubled, in order")
