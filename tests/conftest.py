@@ -92,6 +92,14 @@ class RunningServer:
         self.execute(sql.SQL("SELECT pg_reload_conf()"))
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _home_of_the_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Whatever a test leaves to the defaults goes into a folder of this run, never to its user's."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
+        yield
+
+
 @pytest.fixture(scope="session", params=BINARIES)
 def server(request: pytest.FixtureRequest) -> Iterator[RunningServer]:
     """A running server, with a migrated database to copy."""

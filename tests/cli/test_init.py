@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from session_continuity.capture.redaction import secret_engine
+
 from .conftest import Continuity
 
 SETTINGS = b'// mine\n{\n    "model": "large"\n}\n'
@@ -138,3 +140,14 @@ def test_a_hostile_settings_file_can_not_reach_the_terminal(offline: Continuity,
     shown = offline("init", "--dry-run").out
     assert "\x1b" not in shown
     assert "\u202e" not in shown
+
+
+def test_the_rules_of_the_full_engine_are_compiled_before_the_first_session(
+    offline: Continuity, claude: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("kingfisher_sdk", reason="the extra `secrets` is not installed")
+    monkeypatch.setattr(secret_engine, "_loaded", [])
+    offline("init", "--dry-run")
+    assert not (home / "cache").exists()
+    offline("init", "--yes")
+    assert any((home / "cache" / "secret-rules").iterdir())

@@ -67,6 +67,10 @@ def init(
     applied = bool(changes) and not dry_run
     if not dry_run:
         installation.undo(planned) if undo else installation.apply(planned)
+    if applied and not undo:
+        from session_continuity.capture.redaction.redaction import engine_of
+
+        engine_of(call.settings)  # its rules are compiled now: a session's start has no seconds to spare
     notes = [] if undo else _next_steps(call, place, planned)
     answer = {"applied": applied, "edits": planned, "notes": notes}
     call.answer(answer, lambda: close_edits(applied, changes, notes))

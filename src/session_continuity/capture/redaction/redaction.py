@@ -39,6 +39,12 @@ _LEAST_EVERYWHERE = 6
 _KEY_LINE = 40
 
 
+def engine_of(settings: Settings) -> SecretEngine | None:
+    """The full engine; None when the `secrets` extra is not installed. The first call in a data folder compiles
+    its rules, which takes some three seconds."""
+    return load_engine(settings.home / "cache" / "secret-rules")
+
+
 class Redactor:
     """Redacts by the shipped rules, those of `redaction.toml` in the data folder, and the full engine when it is
     installed. `counts` says how many secrets of each type were taken out so far. Raises InvalidInput when the
@@ -49,12 +55,12 @@ class Redactor:
         self._rules = load_redaction_rules(settings.home / USER_FILE)
         self._forms = SecretForms(self._rules)
         self._key = load_tag_key(settings.home)
-        self._cache = settings.home / "cache" / "secret-rules"
+        self._settings = settings
 
     @cached_property
     def engine(self) -> SecretEngine | None:
         """The full engine; None when the `secrets` extra is not installed."""
-        return load_engine(self._cache)
+        return engine_of(self._settings)
 
     def redact(self, value: JSON) -> JSON:
         """The value without its secrets, in the same shape; the value itself when there are none. Never raises:
