@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -11,7 +11,8 @@ import click
 
 from session_continuity.cli.arguments import Call, Group, NumberType, pass_call
 from session_continuity.cli.failures import FAILED, exit_code
-from session_continuity.cli.output import is_terminal, write_error, write_fields, write_note, write_text
+from session_continuity.cli.output import write_error, write_fields, write_note, write_text
+from session_continuity.cli.progress import progress_bar
 
 if TYPE_CHECKING:
     from session_continuity.capture.facts.transcripts import Harness
@@ -151,33 +152,10 @@ def _sessions(harness: Harness, file: Path) -> Sequence[str | None]:
 def _import_one(call: Call, harness: Harness, file: Path, options: dict[str, Any]) -> ImportReport:
     from session_continuity.capture.recorder.transcript_import import import_transcript
 
-    with _progress(file) as progress:
+    with progress_bar(in_bytes=True) as bar:
+        progress = bar and partial(bar, file.name)
         return import_transcript(call.client, harness, file, progress=progress, **options)
 
 
 def _show(file: Path, report: ImportReport) -> None:
     write_fields({"file": file, **{name: value or "" for name, value in report.as_json().items()}})
-
-
-@contextmanager
-def _progress(file: Path) -> Generator[Callable[[int, int], None] | None]:
-    """A bar on standard error, when that is a terminal."""
-    import sys
-
-    if not is_terminal(sys.stderr):
-        yield None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
-
-    from session_continuity.cli.output import cell
-
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        DownloadColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(cell(file.name))
-        yield lambda done, total: bar.update(task, completed=done, total=total)
