@@ -11,14 +11,14 @@ from tests.cli.conftest import Continuity
 from tests.services.fleet import many, silence, statuses
 
 Connection = psycopg.Connection[Any]
-SERVICES = ["automatic_checkpoints", "heartbeat", "stale_sweep"]
+SERVICES = ["archive", "automatic_checkpoints", "heartbeat", "stale_sweep"]
 
 
 def test_the_list_names_every_service_before_it_ever_ran(continuity: Continuity) -> None:
     found = continuity("services", "list", "--json").document
     assert [each["name"] for each in found] == SERVICES
     assert {each["last_pass"] for each in found} == {None}
-    assert continuity("services", "list").out.count("never") == 3
+    assert continuity("services", "list").out.count("never") == len(SERVICES)
 
 
 def test_the_list_tells_what_a_pass_did(continuity: Continuity, connection: Connection) -> None:
@@ -78,7 +78,7 @@ def test_the_setting_says_when_a_session_is_stale(
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
-        (("services", "run", "nothing"), 2, "known are automatic_checkpoints, heartbeat, stale_sweep"),
+        (("services", "run", "nothing"), 2, "known are archive, automatic_checkpoints, heartbeat, stale_sweep"),
         (("services", "run", "heartbeat", "--release"), 2, "--release is for stale_sweep"),
         (("heartbeat", "run", "--pid", str(os.getpid())), 3, "name one with --session"),
     ],
