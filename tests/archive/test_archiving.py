@@ -305,8 +305,7 @@ def test_a_forgotten_session_leaves_the_archives_and_never_comes_back(
     (archive,) = archives(archiver)
     assert erase_archived(archiver, forgotten.instance_ids).archives == (archive.archive_id,)
     (archive,) = archives(archiver)
-    for file in folder_of(archiver, archive).iterdir():
-        assert b"needle0" not in file.read_bytes()
+    assert {file.name for file in folder_of(archiver, archive).iterdir()} == files_named(archiver, archive)
     assert search_archives(archiver, [archive], "needle0") == []
     assert search_archives(archiver, [archive], "needle1") != []
     assert verify_archives(archiver)[0].problems == ()
@@ -315,6 +314,28 @@ def test_a_forgotten_session_leaves_the_archives_and_never_comes_back(
         0,
     )
     assert archiver.recover_state(kept).work_state["sequence_num"] > 0
+
+
+def files_named(client: SessionContinuity, archive: Archive) -> set[str]:
+    """What the manifest names, and itself: files with what was erased lie beside it no more."""
+    told = json.loads((folder_of(client, archive) / "manifest.json").read_bytes())
+    return {"manifest.json", *(file["name"] for file in told["files"])}
+
+
+def test_a_damaged_archive_with_a_forgotten_session_keeps_no_other_from_being_made(
+    parquet: SessionContinuity, connection: Connection
+) -> None:
+    gone, *_ = make_sessions(parquet)
+    age(connection)
+    run_archive(parquet)
+    (damaged,) = archives(parquet)
+    make_sessions(parquet, 1, project="bank")
+    age(connection)
+    parquet.forget_session(gone)
+    next(folder_of(parquet, damaged).glob("events-*")).unlink()
+    report = run_archive(parquet)
+    assert (len(report.archives), len(report.problems)) == (1, 1)
+    assert damaged.archive_id in report.problems[0]
 
 
 def test_what_stands_in_the_place_of_a_restored_row_is_a_conflict(

@@ -30,6 +30,7 @@ from session_continuity.domain.archives import (
     ArchivedSession,
     begin_archive,
     drop_begun_archive,
+    find_unerased,
     finish_archive,
     get_archive,
     keep_archive,
@@ -234,7 +235,11 @@ class _Run:
             self._folder.abandon_draft(archive_id)
         for archive_id in self._folder.left(DELETED):
             self._finish_deleting(archive_id)
-        self._report.erased += erase_in(self._client, self._folder)
+        for place, forgotten in self._client.run(find_unerased()).items():
+            try:
+                self._report.erased += erase_in(self._client, self._folder, {place: forgotten})
+            except SessionContinuityError as error:
+                self._report.problems.append(error.message)
 
     def _heal_one(self, archive: Archive) -> None:
         if archive.state == "writing":

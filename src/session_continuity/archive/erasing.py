@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from session_continuity.archive.folder import ArchiveFolder, file_digest
@@ -33,15 +33,15 @@ def erase_archived(client: SessionContinuity, instance_ids: Sequence[str]) -> Er
     if len(elsewhere) == len(holding):
         return Erased(archives=(), elsewhere=elsewhere)
     with folder.locked():
-        return Erased(archives=tuple(erase_in(client, folder, instance_ids)), elsewhere=elsewhere)
+        return Erased(archives=tuple(erase_in(client, folder, holding)), elsewhere=elsewhere)
 
 
 def erase_in(
-    client: SessionContinuity, folder: ArchiveFolder, instance_ids: Sequence[str] | None = None
+    client: SessionContinuity, folder: ArchiveFolder, holding: Mapping[SessionArchive, Sequence[str]]
 ) -> list[str]:
-    """Erase what was forgotten, of these sessions or of all, from the archives of a folder that is locked."""
+    """Erase forgotten sessions from the archives of a folder that is locked, as far as they hold any."""
     erased: list[str] = []
-    for place, forgotten in client.run(find_unerased(instance_ids)).items():
+    for place, forgotten in holding.items():
         if not folder.is_here(place.host, place.folder):
             continue
         # No comparison with the catalogue: an erasing that was cut short has changed the manifest before it.
