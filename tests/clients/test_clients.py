@@ -221,9 +221,9 @@ def test_a_model_is_offered_our_tools_and_a_call_reaches_the_records(
     (hooked,) = [session for session in recorded.sessions() if session.harness_session_id is not None]
     assert registered.current_epic == "login"
     assert registered.instance_id in recorded.report["requests"], "the answer did not reach the model"
-    # Its process is the one that the hooks know, so the life line holds both; its end closes what hooks close.
+    # Its process is the one that the hooks know, so the life line holds both (tests/mcp/test_lifeline.py shows the
+    # heartbeats, which a session as short as this may not live to see); its end closes what hooks close.
     assert registered.metadata["process"] == hooked.metadata["process"]
-    assert registered.last_heartbeat > registered.created_at
     assert (hooked.status, registered.status) == ("closed", "active")
     (call,) = [each for each in recorded.commands(hooked) if "register_session" in (each.tool_name or "")]
     assert (call.outcome, (call.parameters or {})["project"]) == ("success", given["project"])
