@@ -18,6 +18,7 @@ from session_continuity.domain import (
     health,
     leases,
     notes,
+    overview,
     process_sessions,
     service_passes,
     session_registry,
@@ -173,6 +174,10 @@ class AsyncSessionContinuity:
     gather_standup = _awaiting(standup.gather_standup)
     get_family = _awaiting(family.get_family)
     get_system_health = _awaiting(health.get_system_health)
+    get_overview = _awaiting(overview.get_overview)
+    get_fleet_figures = _awaiting(overview.get_fleet_figures)
+    count_events_by_minute = _awaiting(overview.count_events_by_minute)
+    list_projects = _awaiting(overview.list_projects)
 
     find_resumable = _awaiting(threads.find_resumable)
     preview_continuation = _awaiting(threads.preview_continuation)

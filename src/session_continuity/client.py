@@ -17,6 +17,7 @@ from session_continuity.domain import (
     health,
     leases,
     notes,
+    overview,
     process_sessions,
     service_passes,
     session_registry,
@@ -101,6 +102,10 @@ class SessionContinuity:
     gather_standup = _blocking(standup.gather_standup)
     get_family = _blocking(family.get_family)
     get_system_health = _blocking(health.get_system_health)
+    get_overview = _blocking(overview.get_overview)
+    get_fleet_figures = _blocking(overview.get_fleet_figures)
+    count_events_by_minute = _blocking(overview.count_events_by_minute)
+    list_projects = _blocking(overview.list_projects)
 
     find_resumable = _blocking(threads.find_resumable)
     preview_continuation = _blocking(threads.preview_continuation)

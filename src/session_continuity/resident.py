@@ -1,5 +1,5 @@
-"""The resident process: drains the spool into the database, takes captures of other machines and answers agents
-over HTTP, or forwards the spool to where that is done."""
+"""The resident process: drains the spool into the database, takes captures of other machines, answers agents over
+HTTP and people with the dashboard, or forwards the spool to where that is done."""
 
 from __future__ import annotations
 
@@ -37,8 +37,10 @@ from session_continuity.web.access import Access, checked_hosts
 from session_continuity.web.app import create_app
 from session_continuity.web.capture_route import Keep, ReceivedRecord, capture_route
 from session_continuity.web.connections import BoundedConnection
+from session_continuity.web.dashboard.dashboard import Dashboard
 from session_continuity.web.mcp_route import McpRoute
 from session_continuity.web.oauth import oauth_issuer
+from session_continuity.web.sign_in import SignIns
 from session_continuity.web.tokens import TokenFile
 
 USUAL_PORT = 27_182
@@ -78,6 +80,7 @@ def serve(
     with residence(settings.home) as held:
         os.umask(0o077)
         tokens = TokenFile(settings.home)
+        sign_ins = SignIns(settings.home)
         hosts = _hosts(settings)
         oauth = oauth_issuer(settings)
         listener = _listen(settings, exposed_when=bool(hosts) and (tokens.exist() or oauth is not None))
@@ -89,6 +92,7 @@ def serve(
             watch = SpoolWatch(_at_home(held, work), _teller(held))
             services = Runner(client, services_of(settings))
             mcp = McpRoute(settings)
+            dashboard = Dashboard(settings, sign_ins)
 
             @asynccontextmanager
             async def lifespan(app: Starlette) -> AsyncGenerator[None]:  # noqa: ARG001
@@ -98,7 +102,7 @@ def serve(
                 services.start()
                 if ready is not None:
                     ready(url)
-                async with mcp.running():
+                async with mcp.running(), dashboard.running():
                     yield
                 services.stop(0)  # all end at once
                 if not watch.stop(_STOP_SECONDS):
@@ -112,15 +116,26 @@ def serve(
                     tokens=tokens,
                     requests_per_second=settings.serve_requests_per_second,
                     oauth=oauth,
+                    sign_ins=sign_ins,
                 ),
-                routes=[capture_route(keep_in(spool)), mcp.route(), *([oauth.route()] if oauth else [])],
+                routes=[
+                    capture_route(keep_in(spool)),
+                    mcp.route(),
+                    *([oauth.route()] if oauth else []),
+                    *dashboard.routes(),
+                ],
                 is_well=watch.is_alive,
                 lifespan=lifespan,
             )
             server = http_server(app)
             # uvicorn repeats the signal when it has ended: the default handler would kill us in the middle of
             # tidying up.
-            _on_end(lambda: setattr(server, "should_exit", True))
+
+            def end() -> None:
+                server.should_exit = True
+                dashboard.end()
+
+            _on_end(end)
             server.run(sockets=[listener])
         _log.info("stopped")
 

@@ -45,6 +45,7 @@ COMMANDS = {
         "archive",
         "Move old rows into archives by the retention policy, verify, search and restore them.",
     ),
+    "dashboard": ("dashboard", "Open the dashboard: a link that signs in once."),
     "tokens": ("tokens", "Create, list and revoke the tokens of the HTTP server."),
     "services": ("services", "Show what the services did, and run one of them now."),
     "heartbeat": ("heartbeat", "Keep a session alive for as long as a process lives."),

@@ -11,6 +11,9 @@ from session_continuity.cli.arguments import Call, Command, pass_call, read_stdi
 from session_continuity.cli.output import ago, write_fields, write_note
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from session_continuity.capture.serving import Resident
     from session_continuity.settings import Settings
 
 READY_SECONDS = 30.0
@@ -107,17 +110,24 @@ def _serve(call: Call, settings: Settings) -> None:
 
 
 def _detach(call: Call, host: str | None, port: int | None, allow_hosts: tuple[str, ...]) -> None:
+    given = {"--host": host, "--port": port}
+    options = [word for name, value in given.items() if value is not None for word in (name, str(value))]
+    options += [word for name in allow_hosts for word in ("--allow-host", name)]
+    found = serving(call, _settings(call, host, port, allow_hosts), options)
+    call.answer(found, lambda: write_note(f"process {found.pid} serves on {found.url}"))
+
+
+def serving(call: Call, settings: Settings | None = None, options: Sequence[str] = ()) -> Resident:
+    """The resident process, started in the background when there is none. Raises Unavailable when it does not
+    come up."""
     from session_continuity.capture.serving import find_resident, start_detached
     from session_continuity.resident_process import wait_for_resident
 
-    settings = _settings(call, host, port, allow_hosts)
+    settings = settings or call.settings
     found = find_resident(settings.home)
     if found is None:
-        given = {"--host": host, "--port": port}
-        options = [word for name, value in given.items() if value is not None for word in (name, str(value))]
-        options += [word for name in allow_hosts for word in ("--allow-host", name)]
         found = wait_for_resident(settings.home, start_detached(settings, options), READY_SECONDS)
-    call.answer(found, lambda: write_note(f"process {found.pid} serves on {found.url}"))
+    return found
 
 
 def _show_status(call: Call) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from session_continuity.async_client import AsyncSessionContinuity
+from session_continuity.limited_client import LimitedClient
 from session_continuity.mcp_server.lifeline import LifeLine
-from session_continuity.mcp_server.permissions import READ, LimitedClient, require
+from session_continuity.mcp_server.permissions import READ, require
 
 
 @dataclass(frozen=True, slots=True)

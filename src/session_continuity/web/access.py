@@ -1,5 +1,8 @@
 """Who may ask: the rules that every request passes before its route.
 
+Programs send a token and people a cookie: each is taken on its own paths alone, so that a page of another site can
+use no cookie where a token is due.
+
 A web page can reach a loopback server by a name of its own that it lets point there, and its GET then bears no
 Origin (reliability research, W1). So the Host header is checked on every route, and Origin wherever there is one.
 """
@@ -22,6 +25,7 @@ from session_continuity.domain.errors import InvalidInput
 from session_continuity.web.oauth import OAuthIssuer
 from session_continuity.web.rate_limit import RateLimit
 from session_continuity.web.refusals import RefusedRequest, bearer_challenge
+from session_continuity.web.sign_in import SignIns, Viewer, cookie_of
 from session_continuity.web.tokens import PREFIX, Token, TokenFile
 
 BODY_LIMIT = 16 * 2**20
@@ -30,6 +34,9 @@ BODY_SECONDS = 30.0
 
 OPEN_PATHS = frozenset({"/healthz"})
 """What answers without a token, beside the metadata of OAuth."""
+
+PROGRAM_PATHS = frozenset({"/capture", "/mcp"})
+"""What answers to a token and never to a cookie."""
 
 USED_SECONDS = 60.0
 """Between two notes of a token's use."""
@@ -43,13 +50,15 @@ _LOOPBACK_NAMES = ("127.0.0.1", "localhost", "[::1]")
 class Access:
     """port: where the server listens; by a loopback name it is asked under that port only. hosts: further names
     under which it may be asked, `name` (any port) or `name:port`. tokens: whom it answers.
-    requests_per_second: how often each of them may ask. oauth: whose tokens are taken, too."""
+    requests_per_second: how often each of them may ask. oauth: whose tokens are taken, too. sign_ins: who may see
+    the pages; None: there are none."""
 
     port: int
     hosts: frozenset[str]
     tokens: TokenFile
     requests_per_second: int = 100
     oauth: OAuthIssuer | None = None
+    sign_ins: SignIns | None = None
 
     @property
     def resource_metadata(self) -> str | None:
@@ -59,6 +68,10 @@ class Access:
     def is_open(self, path: str) -> bool:
         """Whether that path answers without a token."""
         return path in OPEN_PATHS or (self.oauth is not None and path == self.oauth.metadata_path)
+
+    def is_page(self, path: str) -> bool:
+        """Whether that path answers to a cookie, if at all; its route decides whom."""
+        return self.sign_ins is not None and path not in PROGRAM_PATHS
 
     def admits(self, authority: str) -> bool:
         """Whether the server may be asked under that Host."""
@@ -118,19 +131,33 @@ class AccessRules:
             scheme, _, authority = origin.partition("://")
             if scheme not in ("http", "https") or not self._access.admits(authority):
                 raise RefusedRequest(403, "origin_not_allowed", "pages of that origin may not ask this server")
-        if not self._access.is_open(scope["path"]):
+        if self._access.is_open(scope["path"]):
+            pass
+        elif self._access.is_page(scope["path"]) and "authorization" not in headers:
+            viewer = self._viewer(headers)
+            scope.setdefault("state", {}).update(viewer=viewer)
+            if viewer is not None:
+                self._limit(viewer.id)
+        else:
             token = await self._token(headers)
             scope.setdefault("state", {}).update(token=token, resource_metadata=self._access.resource_metadata)
-            if (seconds := self._rate.wait(token.id)) > 0:
-                raise RefusedRequest(
-                    429,
-                    "too_many_requests",
-                    f"a token may ask {self._access.requests_per_second} times a second",
-                    retry_after=str(math.ceil(seconds)),
-                )
+            self._limit(token.id)
         length = headers.get("content-length")
         if length is not None and int(length) > BODY_LIMIT:
             raise _too_large()
+
+    def _limit(self, caller: str) -> None:
+        if (seconds := self._rate.wait(caller)) > 0:
+            raise RefusedRequest(
+                429,
+                "too_many_requests",
+                f"each caller may ask {self._access.requests_per_second} times a second",
+                retry_after=str(math.ceil(seconds)),
+            )
+
+    def _viewer(self, headers: Headers) -> Viewer | None:
+        assert self._access.sign_ins is not None  # noqa: S101
+        return self._access.sign_ins.find(cookie_of(headers.get("cookie", "")))
 
     async def _token(self, headers: Headers) -> Token:
         scheme, _, text = headers.get("authorization", "").partition(" ")

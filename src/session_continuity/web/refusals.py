@@ -54,8 +54,12 @@ async def answer_refusal(request: Request, error: Exception) -> JSONResponse:  #
 async def answer_error(request: Request, error: Exception) -> JSONResponse:  # noqa: ARG001
     """The exception handler for the errors of the product, a status for each family."""
     assert isinstance(error, SessionContinuityError)  # noqa: S101
-    status = next((status for family, status in _FAMILIES if isinstance(error, family)), 500)
-    return JSONResponse(_plain(error.as_json()), status)
+    return JSONResponse(_plain(error.as_json()), status_of(error))
+
+
+def status_of(error: SessionContinuityError) -> int:
+    """The HTTP status of an error's family."""
+    return next((status for family, status in _FAMILIES if isinstance(error, family)), 500)
 
 
 def _plain(document: dict[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,2 @@
+// The link was opened on purpose: press its button.
+document.querySelector("[data-sign-in]").requestSubmit();
