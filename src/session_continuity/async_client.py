@@ -8,6 +8,8 @@ from functools import wraps
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 from session_continuity.domain import (
+    activity,
+    audit,
     automatic_checkpoints,
     checkpoints,
     command_log,
@@ -17,6 +19,7 @@ from session_continuity.domain import (
     forgetting,
     health,
     leases,
+    legal_hold,
     notes,
     overview,
     process_sessions,
@@ -171,9 +174,11 @@ class AsyncSessionContinuity:
     compare_checkpoints = _awaiting(comparison.compare_checkpoints)
 
     get_timeline = _awaiting(timeline.get_timeline)
+    find_timeline_entry = _awaiting(timeline.find_timeline_entry)
     gather_standup = _awaiting(standup.gather_standup)
     get_family = _awaiting(family.get_family)
     get_system_health = _awaiting(health.get_system_health)
+    get_activity = _awaiting(activity.get_activity)
     get_overview = _awaiting(overview.get_overview)
     get_fleet_figures = _awaiting(overview.get_fleet_figures)
     count_events_by_minute = _awaiting(overview.count_events_by_minute)
@@ -188,10 +193,16 @@ class AsyncSessionContinuity:
     preview_forgetting = _awaiting(forgetting.preview_forgetting)
     forget_session = _awaiting(forgetting.forget_session)
 
+    hold_session = _awaiting(legal_hold.hold_session)
+    release_session = _awaiting(legal_hold.release_session)
+    record_action = _awaiting(audit.record_action)
+    list_actions = _awaiting(audit.list_actions)
+
     find_silent = _awaiting(stale_sweep.find_silent)
     count_silent = _awaiting(stale_sweep.count_silent)
     mark_silent = _awaiting(stale_sweep.mark_silent)
     mark_gone = _awaiting(stale_sweep.mark_gone)
+    mark_stale = _awaiting(stale_sweep.mark_stale)
     find_processes = _awaiting(stale_sweep.find_processes)
     find_stale_unsaved = _awaiting(stale_sweep.find_stale_unsaved)
     bring_back_from_future = _awaiting(stale_sweep.bring_back_from_future)

@@ -7,6 +7,8 @@ from functools import wraps
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 from session_continuity.domain import (
+    activity,
+    audit,
     automatic_checkpoints,
     checkpoints,
     command_log,
@@ -16,6 +18,7 @@ from session_continuity.domain import (
     forgetting,
     health,
     leases,
+    legal_hold,
     notes,
     overview,
     process_sessions,
@@ -99,9 +102,11 @@ class SessionContinuity:
     compare_checkpoints = _blocking(comparison.compare_checkpoints)
 
     get_timeline = _blocking(timeline.get_timeline)
+    find_timeline_entry = _blocking(timeline.find_timeline_entry)
     gather_standup = _blocking(standup.gather_standup)
     get_family = _blocking(family.get_family)
     get_system_health = _blocking(health.get_system_health)
+    get_activity = _blocking(activity.get_activity)
     get_overview = _blocking(overview.get_overview)
     get_fleet_figures = _blocking(overview.get_fleet_figures)
     count_events_by_minute = _blocking(overview.count_events_by_minute)
@@ -116,10 +121,16 @@ class SessionContinuity:
     preview_forgetting = _blocking(forgetting.preview_forgetting)
     forget_session = _blocking(forgetting.forget_session)
 
+    hold_session = _blocking(legal_hold.hold_session)
+    release_session = _blocking(legal_hold.release_session)
+    record_action = _blocking(audit.record_action)
+    list_actions = _blocking(audit.list_actions)
+
     find_silent = _blocking(stale_sweep.find_silent)
     count_silent = _blocking(stale_sweep.count_silent)
     mark_silent = _blocking(stale_sweep.mark_silent)
     mark_gone = _blocking(stale_sweep.mark_gone)
+    mark_stale = _blocking(stale_sweep.mark_stale)
     find_processes = _blocking(stale_sweep.find_processes)
     find_stale_unsaved = _blocking(stale_sweep.find_stale_unsaved)
     bring_back_from_future = _blocking(stale_sweep.bring_back_from_future)

@@ -73,6 +73,11 @@ ANY_COMMAND = dict.fromkeys(
 FIRST_ID = "00000000-0000-0000-0000-000000000000"
 ONE = {"instance_id": "p-PS-000007"}
 PAGE = {"after": 900, "until": None, "as_of": None, "event_type": None, "limit": 100}
+TIMELINE = dict.fromkeys(["at", "rank", "reference", "kinds", "type", "outcome", "text"]) | {"limit": 20}
+OVERVIEW = {
+    "project": None, "projects": None, "instance_type": None, "text": None, "before": None, "before_id": "",
+    "among": 10_000, "limit": 20,
+}  # fmt: skip
 NEW_EVENT = {
     "expected": None,
     "event_id": "0190a000-0000-7000-8000-000000000000",
@@ -125,6 +130,19 @@ CASES = {
         {"supervisor_sessions_process"},
         1,
     ),
+    "overview": Case(
+        "get_overview",
+        OVERVIEW | {"statuses": ["active", "stale", "closed"]},
+        {
+            "supervisor_sessions_active_heartbeat",
+            "supervisor_sessions_stale_heartbeat",
+            "supervisor_sessions_closed_heartbeat",
+            "command_log_in_flight",
+            "event_store_instance_sequence_key",
+            "checkpoints_instance_sequence",
+        },
+        60,
+    ),
     "heartbeat": Case(
         "send_heartbeat",
         ONE | {"context_percent": 5, "current_epic": None},
@@ -148,9 +166,21 @@ CASES = {
     "tail of a stream": Case("read_events", ONE | PAGE, {"event_store_instance_sequence_key"}, 100),
     "timeline": Case(
         "get_timeline",
-        ONE | {"at": None, "rank": None, "reference": None, "limit": 20},
+        ONE | TIMELINE,
         {"event_store_instance_created", "command_log_instance_created", "checkpoints_instance_timestamp"},
         80,
+    ),
+    "timeline back": Case(
+        "get_timeline_before",
+        ONE | TIMELINE,
+        {"event_store_instance_created", "command_log_instance_created", "checkpoints_instance_timestamp"},
+        80,
+    ),
+    "failed commands of a timeline": Case(
+        "get_timeline_before",
+        ONE | TIMELINE | {"kinds": ["command"], "outcome": "failure"},
+        {"command_log_instance_created"},
+        1_000,
     ),
     "events of a type": Case(
         "find_events",

@@ -2,30 +2,52 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from session_continuity.cli.arguments import Call, Command, instance_argument, limit_option, pass_call
+from session_continuity.cli.arguments import (
+    SEARCHED_OUTCOME,
+    Call,
+    Command,
+    instance_argument,
+    limit_option,
+    pass_call,
+)
 from session_continuity.cli.output import write_note, write_table
 
 if TYPE_CHECKING:
-    from session_continuity.domain.timeline import TimelineEntry
+    from session_continuity.domain.timeline import Kind, TimelineEntry
+
+KINDS = ["event", "command", "checkpoint"]
 
 
-@click.command(cls=Command, examples=("continuity timeline consilio-PS-abc123 --limit 50 --json",))
+@click.command(
+    cls=Command,
+    examples=(
+        "continuity timeline consilio-PS-abc123 --limit 50 --json",
+        "continuity timeline consilio-PS-abc123 --newest-first --outcome failure",
+    ),
+)
 @instance_argument
 @click.option("--after", metavar="CURSOR", help="From after this entry on: the cursor of the last one seen.")
+@click.option("--before", metavar="CURSOR", help="Back from before this entry, the latest first.")
+@click.option("--newest-first", is_flag=True, help="The latest first.")
+@click.option("--kind", "kinds", type=click.Choice(KINDS), multiple=True, help="Only these; may be repeated.")
+@click.option("--type", help="Only this event type, tool or checkpoint type.")
+@click.option("--outcome", type=SEARCHED_OUTCOME, help="Only commands with this outcome; in_flight has none yet.")
+@click.option("--text", help="Only with this text.")
 @limit_option(200)
 @pass_call
-def timeline(call: Call, instance_id: str, after: str | None, limit: int) -> None:
+def timeline(call: Call, instance_id: str, kinds: tuple[Kind, ...], **asked: Any) -> None:
     """Show a session's events, commands and checkpoints in time order."""
-    entries = call.client.get_timeline(instance_id, after=after, limit=limit)
+    entries = call.client.get_timeline(instance_id, kinds=kinds or None, **asked)
     answer = [{**entry._asdict(), "cursor": entry.cursor} for entry in entries]
-    call.answer(answer, lambda: _show_table(entries, limit))
+    back = "before" if asked["before"] or asked["newest_first"] else "after"
+    call.answer(answer, lambda: _show_table(entries, asked["limit"], back))
 
 
-def _show_table(entries: list[TimelineEntry], limit: int) -> None:
+def _show_table(entries: list[TimelineEntry], limit: int, on: str) -> None:
     write_table(
         ("when", "kind", "number", "name", "outcome", "detail"),
         [
@@ -42,7 +64,7 @@ def _show_table(entries: list[TimelineEntry], limit: int) -> None:
         nothing="nothing recorded",
     )
     if len(entries) == limit:
-        write_note(f"more: --after {entries[-1].cursor}")
+        write_note(f"more: --{on} {entries[-1].cursor}")
 
 
 def _percent(percent: int | None) -> str | None:

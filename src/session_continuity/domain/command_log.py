@@ -23,6 +23,8 @@ from session_continuity.domain.session_registry import (
 
 Outcome = Literal["success", "failure", "unknown", "cancelled"]
 OUTCOMES = ("success", "failure", "unknown", "cancelled")
+SearchedOutcome = Literal["success", "failure", "unknown", "cancelled", "in_flight"]
+SEARCHED_OUTCOMES = (*OUTCOMES, "in_flight")
 
 
 class Command(NamedTuple):
@@ -198,7 +200,7 @@ def search_commands(
     tool_name: str | None = None,
     action: str | None = None,
     command_type: str | None = None,
-    outcome: Outcome | Literal["in_flight"] | None = None,
+    outcome: SearchedOutcome | None = None,
     text: str | None = None,
     tag: str | None = None,
     slower_than_ms: int | None = None,

@@ -20,14 +20,18 @@ T = TypeVar("T")
 BY_INSTANCE: Mapping[str, str] = {
     **dict.fromkeys(
         (
-            "send_heartbeat", "close_session", "lock_session", "supersede_session", "settle_unknown_commands",
-            "get_lineage", "append_event", "append_events", "compare_events", "read_events", "read_folded",
+            "send_heartbeat", "mark_stale", "close_session", "lock_session", "supersede_session",
+            "settle_unknown_commands", "get_lineage", "append_event", "append_events", "compare_events",
+            "read_events", "read_folded",
             "number_at", "recover", "take_checkpoint", "latest_checkpoint", "record_commands", "record_outcome",
             "get_command", "find_commands_for_brief", "get_timeline",
+            "get_timeline_before", "find_timeline_entry", "get_context_points", "get_check_points",
+            "get_tool_figures",
         ),
         "instance_id",
     ),
     "continue_session": "predecessor_id",
+    "record_action": "subject",
 }  # fmt: skip
 """Statements about one session, and the parameter that names it."""
 
@@ -35,6 +39,7 @@ OVER_SESSIONS = frozenset({
     "find_sessions", "find_silent_sessions", "find_resumable", "find_events", "search_commands",
     "search_failed_commands", "list_checkpoints", "get_family", "get_system_health", "find_sessions_since",
     "find_results_since", "get_overview", "get_fleet_figures", "count_events_by_minute", "list_projects",
+    "list_actions",
 })  # fmt: skip
 """Statements over many sessions: they take `projects`."""
 

@@ -10,13 +10,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
+from uuid import UUID
 
 from session_continuity.domain.errors import InvalidInput
 from session_continuity.domain.health import SILENT_AFTER
-from session_continuity.domain.identity import check_instance_id, new_operation_id
+from session_continuity.domain.identity import check_instance_id, new_operation_id, operation_id
 from session_continuity.domain.operation import Operation, Statement, Steps
 from session_continuity.domain.payload import check_text, encode_object
-from session_continuity.domain.session_registry import Status, check_limit
+from session_continuity.domain.session_registry import (
+    Session,
+    Status,
+    check_limit,
+    explain_refusal,
+    session_from_row,
+)
 
 MISSED_BEATS = 3
 """A session that declared how often it beats is silent after as many of its intervals."""
@@ -124,6 +131,22 @@ def mark_gone(processes: Sequence[tuple[str, dict[str, Any] | None]]) -> Operati
         "quiet_for": QUIET_FOR,
     }
     return Operation("mark_gone", lambda: _mark("mark_gone", parameters, len(processes)))
+
+
+def mark_stale(instance_id: str, *, reason: str, operation: UUID | str | None = None) -> Operation[Session]:
+    """Make one active session stale because somebody says so; a heartbeat brings it back. One that is not active
+    stays as it is. Raises NotFound, Fenced."""
+    parameters = {
+        "instance_id": check_instance_id(instance_id),
+        "event_id": operation_id(instance_id, operation),
+        "event_data": encode_object("event_data", {"reason": check_text("reason", reason, 500)}),
+    }
+
+    def steps() -> Steps[Session]:
+        rows = yield Statement("mark_stale", parameters)
+        return session_from_row((rows or (yield from explain_refusal(instance_id)))[0])
+
+    return Operation("mark_stale", steps)
 
 
 def find_processes(

@@ -62,7 +62,17 @@ _ANY_COMMAND = {
 }
 _FIRST_ID = "00000000-0000-0000-0000-000000000000"
 _ONE_SESSION = {"instance_id": _INSTANCE}
-_TIMELINE = {"instance_id": _INSTANCE, "at": None, "rank": None, "reference": None, "limit": 100}
+_TIMELINE = {
+    "instance_id": _INSTANCE,
+    "at": None,
+    "rank": None,
+    "reference": None,
+    "kinds": None,
+    "type": None,
+    "outcome": None,
+    "text": None,
+    "limit": 100,
+}
 _EVENTS = {"instance_id": _INSTANCE, "after": 0, "until": None, "as_of": None, "event_type": None, "limit": 9}
 _BEAT = {"instance_id": _INSTANCE, "context_percent": None, "current_epic": None}
 

@@ -134,3 +134,16 @@ FROM (
 ) future
 WHERE s.instance_id = ANY (ARRAY[future.instance_id])
 RETURNING s.instance_id;
+
+-- name: mark_stale
+-- One active session becomes stale because a person says so.
+WITH marked AS (
+    UPDATE supervisor_sessions SET status = 'stale', last_sequence_num = last_sequence_num + 1
+    WHERE instance_id = %(instance_id)s AND status = 'active' AND superseded_by IS NULL
+    RETURNING {session_columns}
+), appended AS (
+    INSERT INTO event_store (event_id, instance_id, event_type, sequence_num, event_data, owner_epoch)
+    SELECT %(event_id)s::uuid, instance_id, 'instance_stale', last_sequence_num, %(event_data)s::jsonb, owner_epoch
+    FROM marked
+)
+SELECT {session_columns} FROM marked;

@@ -17,24 +17,47 @@ from session_continuity.async_client import AsyncSessionContinuity
 from session_continuity.domain.errors import Forbidden, NotFound, SessionContinuityError
 from session_continuity.limited_client import LimitedClient
 from session_continuity.settings import Settings
-from session_continuity.web.dashboard import overview_page, signing_in
+from session_continuity.web.dashboard import (
+    activity_page,
+    changes,
+    checkpoints_page,
+    overview_page,
+    resume_page,
+    session_page,
+    signing_in,
+    state_page,
+)
 from session_continuity.web.dashboard.live import Feed, stream
 from session_continuity.web.dashboard.rendering import HEADERS, Templates, answer, takes_gzip
 from session_continuity.web.dashboard.visit import CHANGE_LIMITS, Visit
 from session_continuity.web.refusals import status_of
 from session_continuity.web.sign_in import SignIns, Viewer
-from session_continuity.web.tokens import READ
+from session_continuity.web.tokens import ADMIN, READ, WRITE
 
 Page = Callable[[Visit], Awaitable[Response]]
 
 PAGES: dict[str, Page] = {
     "/": overview_page.show,
+    "/sessions/{instance_id}": session_page.show_timeline,
+    "/sessions/{instance_id}/entries/{kind}/{reference:int}": session_page.show_entry,
+    "/sessions/{instance_id}/state": state_page.show,
+    "/sessions/{instance_id}/activity": activity_page.show,
+    "/sessions/{instance_id}/checkpoints": checkpoints_page.show,
+    "/sessions/{instance_id}/checkpoints/{checkpoint_id}": checkpoints_page.show_one,
+    "/sessions/{instance_id}/resume": resume_page.show,
+    "/sessions/{instance_id}/confirm": changes.confirm,
 }
 """What is looked at."""
 
 CHANGES: dict[str, tuple[str, Page]] = {
     "/sign-out": (READ, signing_in.sign_out),
     "/theme": (READ, signing_in.choose_theme),
+    "/sessions/{instance_id}/close": (WRITE, changes.close),
+    "/sessions/{instance_id}/stale": (WRITE, changes.stale),
+    "/sessions/{instance_id}/checkpoint": (WRITE, changes.checkpoint),
+    "/sessions/{instance_id}/resume": (WRITE, changes.resume),
+    "/sessions/{instance_id}/hold": (ADMIN, changes.hold),
+    "/sessions/{instance_id}/release": (ADMIN, changes.release),
 }
 """What a form changes, and the scope that it needs."""
 

@@ -36,6 +36,7 @@ let begun = false;
 async function begin() {
   if (begun) return;
   begun = true;
+  localize(document);
   tick();
   setInterval(tick, 1000);
   addEventListener("keydown", keys);
@@ -91,10 +92,20 @@ function tick() {
   }
 }
 
+// Clock times are shown in the zone of who reads them.
+const two = (value) => String(value).padStart(2, "0");
+function localize(root) {
+  for (const time of root.querySelectorAll("time[data-clock]")) {
+    const at = new Date(time.dateTime);
+    time.textContent = `${two(at.getMonth() + 1)}-${two(at.getDate())} ${two(at.getHours())}:${two(at.getMinutes())}:${two(at.getSeconds())}`;
+  }
+}
+
 // Patching: what is the same stays, so that nothing flickers and the selection keeps its place.
 export function parse(html) {
   const template = document.createElement("template");
   template.innerHTML = html;
+  localize(template.content);
   return template.content;
 }
 const bare = (node) => node.innerHTML.replace(/>[^<]* ago<|data-for="">[^<]*</g, "><");
