@@ -56,7 +56,7 @@ lock:  ## renew the lock files with uv
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url --no-emit-find-links \
 		pyproject.toml --group build -o requirements.lock
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url --no-emit-find-links \
-		pyproject.toml --extra secrets --extra archive --group build --group dev -c requirements.lock -o requirements-dev.lock
+		pyproject.toml --extra secrets --extra archive --extra notify --group build --group dev -c requirements.lock -o requirements-dev.lock
 
 clean:  ## remove what the commands made, but not the demo's data
 	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis .import_linter_cache

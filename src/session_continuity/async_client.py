@@ -9,6 +9,7 @@ from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 from session_continuity.domain import (
     activity,
+    alerts,
     audit,
     automatic_checkpoints,
     checkpoints,
@@ -27,6 +28,7 @@ from session_continuity.domain import (
     session_registry,
     stale_sweep,
     standup,
+    storage,
     threads,
     timeline,
 )
@@ -192,6 +194,16 @@ class AsyncSessionContinuity:
 
     preview_forgetting = _awaiting(forgetting.preview_forgetting)
     forget_session = _awaiting(forgetting.forget_session)
+
+    list_alerts = _awaiting(alerts.list_alerts)
+    acknowledge_alert = _awaiting(alerts.acknowledge_alert)
+    evaluate_rule = _awaiting(alerts.evaluate_rule)
+    settle_machine_alert = _awaiting(alerts.settle_machine_alert)
+    claim_deliveries = _awaiting(alerts.claim_deliveries)
+    settle_delivery = _awaiting(alerts.settle_delivery)
+    drop_old_alerts = _awaiting(alerts.drop_old_alerts)
+    get_storage = _awaiting(storage.get_storage)
+    sample_storage = _awaiting(storage.sample_storage)
 
     hold_session = _awaiting(legal_hold.hold_session)
     release_session = _awaiting(legal_hold.release_session)

@@ -8,6 +8,7 @@ from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 from session_continuity.domain import (
     activity,
+    alerts,
     audit,
     automatic_checkpoints,
     checkpoints,
@@ -26,6 +27,7 @@ from session_continuity.domain import (
     session_registry,
     stale_sweep,
     standup,
+    storage,
     threads,
     timeline,
 )
@@ -120,6 +122,16 @@ class SessionContinuity:
 
     preview_forgetting = _blocking(forgetting.preview_forgetting)
     forget_session = _blocking(forgetting.forget_session)
+
+    list_alerts = _blocking(alerts.list_alerts)
+    acknowledge_alert = _blocking(alerts.acknowledge_alert)
+    evaluate_rule = _blocking(alerts.evaluate_rule)
+    settle_machine_alert = _blocking(alerts.settle_machine_alert)
+    claim_deliveries = _blocking(alerts.claim_deliveries)
+    settle_delivery = _blocking(alerts.settle_delivery)
+    drop_old_alerts = _blocking(alerts.drop_old_alerts)
+    get_storage = _blocking(storage.get_storage)
+    sample_storage = _blocking(storage.sample_storage)
 
     hold_session = _blocking(legal_hold.hold_session)
     release_session = _blocking(legal_hold.release_session)

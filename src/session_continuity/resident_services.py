@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Mapping
+from datetime import datetime
+from functools import partial
 from typing import Any
 
+from session_continuity.capture.spool.spool import FOLDER, open_spool
 from session_continuity.client import SessionContinuity
 from session_continuity.domain.payload import storable_text
 from session_continuity.processes import is_running, process_from_json
+from session_continuity.services.alert_delivery import AlertDelivery
+from session_continuity.services.alerts import Alerts
 from session_continuity.services.archive import Archiving
 from session_continuity.services.automatic_checkpoints import AutomaticCheckpoints
 from session_continuity.services.heartbeat import Heartbeat
+from session_continuity.services.machine_alerts import MachineAlerts
 from session_continuity.services.service import Service
 from session_continuity.services.stale_sweep import StaleSweep
 from session_continuity.settings import Settings
@@ -24,6 +30,9 @@ def services_of(settings: Settings, *, release: bool = False) -> list[Service]:
         StaleSweep(settings, release=release),
         AutomaticCheckpoints(settings),
         Archiving(settings),
+        Alerts(settings),
+        MachineAlerts(settings, _host(), partial(_waiting, settings)),
+        AlertDelivery(settings),
     ]
 
 
@@ -41,7 +50,18 @@ def sweep_now(client: SessionContinuity, *, release: bool = False) -> dict[str, 
 
 
 def _heartbeat() -> Heartbeat:
-    return Heartbeat(storable_text(socket.gethostname()), _runs)
+    return Heartbeat(_host(), _runs)
+
+
+def _host() -> str:
+    return storable_text(socket.gethostname())
+
+
+def _waiting(settings: Settings) -> tuple[int, datetime | None]:
+    if not (settings.home / FOLDER).exists():
+        return 0, None
+    status = open_spool(settings).status()
+    return status.waiting, status.oldest
 
 
 def _added(totals: dict[str, int], report: Mapping[str, int | str]) -> dict[str, int]:

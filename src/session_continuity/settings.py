@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, cast
 
+from session_continuity.domain.alert_rules import USUAL_ALERTS, AlertSettings, parse_alerts
 from session_continuity.domain.errors import InvalidInput
 from session_continuity.domain.retention_policy import KEEP_EVERYTHING, Retention, parse_retention
 
@@ -82,6 +83,7 @@ class Settings:
     idle_checkpoint_minutes: after so long without an event, what no checkpoint covers is saved.
     retention: from which age rows go to the archive. archive_folder: where archives lie, by default in the data
     folder. archive_format: parquet, json-lines, or auto (Parquet where its extra is installed).
+    alerts: which rules are evaluated, their thresholds, and who is told.
     """
 
     home: Path
@@ -113,6 +115,7 @@ class Settings:
     retention: Retention = KEEP_EVERYTHING
     archive_folder: Path | None = None
     archive_format: str = "auto"
+    alerts: AlertSettings = USUAL_ALERTS
     sources: Mapping[str, str]
 
 
@@ -195,6 +198,8 @@ def _read(file: Path) -> dict[str, Any]:
 def _checked(name: str, value: Any, source: str) -> Any:
     if name == "retention":
         return value if isinstance(value, Retention) else parse_retention(value, source)
+    if name == "alerts":
+        return value if isinstance(value, AlertSettings) else parse_alerts(value, source)
     if name in ("home", "postgres_binaries", "archive_folder"):
         return Path(value).expanduser().absolute()
     if name in _CHOICES:

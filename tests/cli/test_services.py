@@ -11,7 +11,9 @@ from tests.cli.conftest import Continuity
 from tests.services.fleet import many, silence, statuses
 
 Connection = psycopg.Connection[Any]
-SERVICES = ["archive", "automatic_checkpoints", "heartbeat", "stale_sweep"]
+SERVICES = [
+    "alert_delivery", "alerts", "archive", "automatic_checkpoints", "heartbeat", "machine_alerts", "stale_sweep",
+]  # fmt: skip
 
 
 def test_the_list_names_every_service_before_it_ever_ran(continuity: Continuity) -> None:

@@ -12,8 +12,10 @@ import time
 import psycopg
 
 from session_continuity import SessionContinuity
+from session_continuity.services.alerts import Alerts
 from session_continuity.services.automatic_checkpoints import AutomaticCheckpoints
 from session_continuity.services.runner import Runner
+from session_continuity.services.service import Pass
 from session_continuity.services.stale_sweep import StaleSweep
 
 INTERVAL, LEASE_SECONDS = 0.05, 1.0
@@ -39,6 +41,14 @@ def naive(dsn: str) -> None:
             time.sleep(INTERVAL)
 
 
+class Eager(Alerts):
+    """Evaluates its rules in every pass."""
+
+    def run_once(self, client: SessionContinuity) -> Pass:
+        self._due.clear()
+        return super().run_once(client)
+
+
 def main() -> None:
     dsn, mode = sys.argv[1:]
     if mode == "naive":
@@ -47,6 +57,7 @@ def main() -> None:
         services = [
             StaleSweep(client.settings, release=True, interval_seconds=INTERVAL),
             AutomaticCheckpoints(client.settings, interval_seconds=INTERVAL, page=50),
+            Eager(client.settings, interval_seconds=INTERVAL),
         ]
         if mode == "free":
             for service in services:

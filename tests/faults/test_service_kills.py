@@ -1,4 +1,4 @@
-"""Service processes killed at random: every transition and every checkpoint exactly once."""
+"""Service processes killed at random: every transition, every checkpoint and every alert exactly once."""
 
 from __future__ import annotations
 
@@ -69,10 +69,14 @@ def is_settled(connection: Connection, silent: list[str], epics: list[str]) -> b
     return found[0] == len(silent) + len(epics)
 
 
+def count_alerts(connection: Connection) -> int:
+    return connection.execute("SELECT count(*) FROM alerts WHERE rule = 'stale_session'").fetchall()[0][0]
+
+
 @pytest.mark.faults
 @pytest.mark.timeout(1_800)
 @pytest.mark.parametrize("processes", KILLS)
-def test_killed_service_processes_make_every_transition_and_checkpoint_once(
+def test_killed_service_processes_make_every_transition_checkpoint_and_alert_once(
     database: str, connection: Connection, client: SessionContinuity, processes: int
 ) -> None:
     chance = random.Random(processes)
@@ -86,7 +90,7 @@ def test_killed_service_processes_make_every_transition_and_checkpoint_once(
             time.sleep(chance.uniform(0, 0.8))  # the kill falls anywhere into the work
             keepers.kill_one(chance)
         until = time.monotonic() + 120
-        while not is_settled(connection, silent, epics):
+        while not is_settled(connection, silent, epics) or count_alerts(connection) < len(silent):
             assert time.monotonic() < until
             time.sleep(0.2)
         time.sleep(1)  # for a second transition or checkpoint to come
@@ -99,7 +103,11 @@ def test_killed_service_processes_make_every_transition_and_checkpoint_once(
     }
     (checkpoints,) = connection.execute("SELECT count(*) FROM checkpoints").fetchall()
     assert checkpoints[0] == len(silent) + len(epics)
-    made = f"{len(silent)} transitions, {checkpoints[0]} checkpoints"
+    alerts = Counter(
+        connection.execute("SELECT rule, subject FROM alerts WHERE rule = 'stale_session'").fetchall()
+    )
+    assert alerts == {("stale_session", instance_id): 1 for instance_id in silent}
+    made = f"{len(silent)} transitions, {checkpoints[0]} checkpoints, {len(alerts)} alerts"
     print(f"\n{processes} processes, {KILLS[processes]} kills: {made}, each once")
 
 

@@ -16,7 +16,9 @@ SOURCE = Path(session_continuity.__file__).parent
 QUERIES = SOURCE / "postgres" / "queries"
 NAMES = sorted(statements())
 PLACEHOLDER = re.compile(r"%\((\w+)\)[sbt]")
-ADMINISTRATION = ("verification.sql", "provisioning.sql", "forgetting.sql", "archiving.sql", "row_streams.sql")
+ADMINISTRATION = (
+    "verification.sql", "provisioning.sql", "forgetting.sql", "legal_hold.sql", "archiving.sql", "row_streams.sql",
+)  # fmt: skip
 
 
 def names_in(file: Path) -> list[str]:

@@ -46,6 +46,8 @@ COMMANDS = {
         "Move old rows into archives by the retention policy, verify, search and restore them.",
     ),
     "dashboard": ("dashboard", "Open the dashboard: a link that signs in once."),
+    "alerts": ("alerts", "Show what needs a person, say that it was seen, and try who is told."),
+    "audit": ("audit", "Show what people did to the records, by name."),
     "tokens": ("tokens", "Create, list and revoke the tokens of the HTTP server."),
     "services": ("services", "Show what the services did, and run one of them now."),
     "heartbeat": ("heartbeat", "Keep a session alive for as long as a process lives."),

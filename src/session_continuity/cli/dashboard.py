@@ -29,7 +29,7 @@ SCOPES = click.Choice(["read", "write", "admin"])
 @click.option("--project", "projects", multiple=True, help="Only sessions of this project; may be repeated.")
 @click.option("--no-open", is_flag=True, help="Print the link and open no browser.")
 @pass_call
-def dashboard(call: Call, person: str | None, scope: str | None, projects: tuple[str, ...], no_open: bool) -> None:
+def dashboard(call: Call, person: str, scope: str | None, projects: tuple[str, ...], no_open: bool) -> None:
     """Open the dashboard: a link that signs in once, for five minutes. Starts the server when none runs."""
     import sys
 
@@ -39,7 +39,7 @@ def dashboard(call: Call, person: str | None, scope: str | None, projects: tuple
     if resident.role != "serve":
         raise click.UsageError(f"this machine forwards to {resident.url}; run `continuity dashboard` there.")
     code = SignIns(call.settings.home).create_link(
-        person or _user_name(), scope=scope or ("write" if projects else "admin"), projects=projects
+        person, scope=scope or ("write" if projects else "admin"), projects=projects
     )
     url = f"{resident.url}/sign-in?{urlencode({'code': code})}"
     opened = not no_open and not call.as_json and is_terminal(sys.stdout) and _open(url)
@@ -49,15 +49,6 @@ def dashboard(call: Call, person: str | None, scope: str | None, projects: tuple
         write_note("opened in the browser" if opened else "open it in a browser; it works once, for five minutes")
 
     call.answer({"url": url, "opened": opened}, show)
-
-
-def _user_name() -> str:
-    import pwd
-
-    try:
-        return pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:
-        return f"user {os.getuid()}"
 
 
 def _open(url: str) -> bool:

@@ -25,6 +25,7 @@ from session_continuity.cli.arguments import (
     project_option,
 )
 from session_continuity.cli.output import ago, write_fields, write_note, write_table, write_text
+from session_continuity.cli.person import person_option
 
 if TYPE_CHECKING:
     from session_continuity.domain.family import Relative
@@ -181,6 +182,38 @@ def close_session(call: Call, instance_id: str, reason: str, operation: str | No
     """End a session in good order; closing it twice changes nothing."""
     session = call.client.close_session(instance_id, reason=reason, operation=operation)
     call.answer(session, lambda: write_note(f"{session.instance_id} is {session.status}"))
+
+
+@sessions.command("hold", examples=("continuity sessions hold consilio-PS-abc123 --reason 'case 7'",))
+@instance_argument
+@click.option("--reason", required=True, help="Why; kept in the audit.")
+@person_option
+@pass_call
+def hold_session(call: Call, **asked: str) -> None:
+    """Put a session on legal hold: nothing forgets, deletes or archives it."""
+    _set_hold(call, True, **asked)
+
+
+@sessions.command("release", examples=("continuity sessions release consilio-PS-abc123 --reason 'case closed'",))
+@instance_argument
+@click.option("--reason", required=True, help="Why; kept in the audit.")
+@person_option
+@pass_call
+def release_session(call: Call, **asked: str) -> None:
+    """Take a session off its legal hold."""
+    _set_hold(call, False, **asked)
+
+
+def _set_hold(call: Call, hold: bool, *, instance_id: str, reason: str, person: str) -> None:
+    from session_continuity.domain.audit import audited
+    from session_continuity.domain.legal_hold import hold_session, release_session
+
+    change = hold_session(instance_id) if hold else release_session(instance_id)
+    session = call.client.run(
+        audited(change, change.name, instance_id, person=person, via="cli", details={"reason": reason})
+    )
+    held = "on legal hold" if session.legal_hold else "not on legal hold"
+    call.answer(session, lambda: write_note(f"{session.instance_id} is {held}"))
 
 
 @sessions.command(

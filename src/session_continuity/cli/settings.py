@@ -11,6 +11,7 @@ import click
 
 from session_continuity.cli.arguments import Call, Group, pass_call
 from session_continuity.cli.output import write_table
+from session_continuity.domain.alert_rules import AlertSettings
 from session_continuity.domain.retention_policy import Retention
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def without_password(dsn: str) -> str:
 def _shown(value: object) -> object:
     if value is None or isinstance(value, bool | int | float):
         return value
-    if isinstance(value, Retention):
+    if isinstance(value, Retention | AlertSettings):
         return value.as_json()
     if isinstance(value, Mapping):
         projects = cast("Mapping[str, ProjectSettings]", value)

@@ -11,7 +11,7 @@ SELECT event_type, sequence_num, timestamp, percent FROM (
     WHERE instance_id = %(instance_id)s
         AND event_type IN ('context_window_updated', 'context_compacted', 'checkpoint_created')
 ) points
-WHERE place %% greatest(1, of_kind / %(most)s::integer) = 0
+WHERE mod(place, greatest(1, of_kind / %(most)s::integer)) = 0
 ORDER BY sequence_num;
 
 -- name: get_check_points
@@ -23,7 +23,7 @@ SELECT event_type, sequence_num, timestamp, coalesce(event_data ->> 'command', e
     WHERE instance_id = %(instance_id)s
         AND event_type IN ('test_passed', 'test_failed', 'validation_passed', 'validation_failed')
 ) points
-WHERE place %% greatest(1, of_kind / %(most)s::integer) = 0
+WHERE mod(place, greatest(1, of_kind / %(most)s::integer)) = 0
 ORDER BY sequence_num;
 
 -- name: get_tool_figures

@@ -2,7 +2,8 @@
 -- One entry; the same id again changes nothing.
 INSERT INTO audit_actions (action_id, person, via, action, subject, details)
 VALUES (%(action_id)s::uuid, %(person)s, %(via)s, %(action)s, %(subject)s, %(details)s::jsonb)
-ON CONFLICT (action_id) DO NOTHING;
+ON CONFLICT (action_id) DO NOTHING
+RETURNING action_id;
 
 -- name: list_actions
 -- Entries by time, the latest first.

@@ -1,0 +1,114 @@
+"""Alerts of one machine: its spool, its disk, and whether it reaches the database.
+
+Purpose: what no statement can find. Options: the table `[alerts]`. Every resident process looks at its own
+machine. That the database can't be reached goes straight to the channels: there is nobody else to tell it.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from session_continuity.client import SessionContinuity
+from session_continuity.domain.alert_rules import DATABASE_UNREACHABLE, DISK_FULL, SPOOL_OLD, Rule
+from session_continuity.domain.errors import Unavailable
+from session_continuity.services.alerts import tell
+from session_continuity.services.channels import Channel, Message, channels_of
+from session_continuity.services.service import Pass
+from session_continuity.settings import Settings
+
+INTERVAL_SECONDS = 15.0
+
+_log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+
+
+class MachineAlerts:
+    """`waiting` tells how many captured records wait in the spool, and since when the oldest does. For one
+    thread."""
+
+    name = "machine_alerts"
+    fleet_wide = False
+
+    def __init__(
+        self,
+        settings: Settings,
+        host: str,
+        waiting: Callable[[], tuple[int, datetime | None]],
+        *,
+        interval_seconds: float = INTERVAL_SECONDS,
+    ) -> None:
+        self.interval_seconds = interval_seconds
+        self._settings, self._home, self._host, self._waiting = settings.alerts, settings.home, host, waiting
+        self._channels = channels_of(settings.alerts)
+        self._unreachable_since: float | None = None
+        self._told = False
+
+    def run_once(self, client: SessionContinuity) -> Pass:
+        """One look. Raises what the client raises."""
+        try:
+            changed = self._settle(client)
+        except Unavailable:
+            self._note_unreachable()
+            raise
+        self._note_reached()
+        return Pass(done=changed, report={"changed": changed} if changed else {})
+
+    def _settle(self, client: SessionContinuity) -> int:
+        changed = 0
+        for rule, details in ((SPOOL_OLD, self._spool()), (DISK_FULL, self._disk(self._home))):
+            if rule.name not in self._settings.off:
+                settled = client.settle_machine_alert(rule, self._host, details)
+                tell(rule, settled)
+                changed += len(settled.raised) + len(settled.resolved)
+        return changed
+
+    def _spool(self) -> dict[str, Any] | None:
+        waiting, oldest = self._waiting()
+        minutes = 0.0 if oldest is None else (datetime.now(UTC) - oldest).total_seconds() / 60
+        if minutes < self._value(SPOOL_OLD, "spool_old_minutes"):
+            return None
+        return {"waiting": waiting, "minutes": round(minutes)}
+
+    def _disk(self, folder: Path) -> dict[str, Any] | None:
+        usage = shutil.disk_usage(folder)
+        percent = 100 * usage.free / max(1, usage.total)
+        # Both must be low: five percent of a large disk are plenty.
+        is_low = percent < self._value(DISK_FULL, "disk_free_percent")
+        if not is_low or usage.free > self._value(DISK_FULL, "disk_free_mb") * 1e6:
+            return None
+        return {"free_mb": round(usage.free / 1e6), "free_percent": round(percent, 1)}
+
+    def _value(self, rule: Rule, name: str) -> float:
+        return self._settings.values_of(rule)[name]
+
+    def _note_unreachable(self) -> None:
+        if DATABASE_UNREACHABLE.name in self._settings.off:
+            return
+        now = time.monotonic()
+        self._unreachable_since = self._unreachable_since or now
+        seconds = now - self._unreachable_since
+        if not self._told and seconds >= self._value(DATABASE_UNREACHABLE, "database_unreachable_seconds"):
+            self._told = True
+            self._send("raised", {"seconds": round(seconds)})
+
+    def _note_reached(self) -> None:
+        if self._told:
+            self._send("resolved", {"seconds": 0})
+        self._unreachable_since, self._told = None, False
+
+    def _send(self, news: str, details: Mapping[str, Any]) -> None:
+        message = Message.of_machine(DATABASE_UNREACHABLE, news, self._host, details)
+        _log.error("alert_raised" if news == "raised" else "alert_resolved", rule=message.rule, subject=self._host)
+        for channel in self._channels:
+            _try(channel, message)
+
+
+def _try(channel: Channel, message: Message) -> None:
+    if (failure := channel.send(message)) is not None:
+        _log.warning("alert_not_delivered", channel=channel.name, reason=failure)

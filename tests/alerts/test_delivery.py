@@ -1,0 +1,178 @@
+"""The channels: what a webhook hears, and what becomes of a message that does not arrive."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import sys
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from tests.alerts.conftest import Hook
+
+from session_continuity import SessionContinuity, Unavailable
+from session_continuity.domain.alert_rules import DISK_FULL, AlertSettings, parse_alerts
+from session_continuity.domain.errors import InvalidInput
+from session_continuity.services.alert_delivery import AlertDelivery
+from session_continuity.services.alerts import Alerts
+from session_continuity.services.channels import Message, Notify, Webhook
+from session_continuity.services.machine_alerts import MachineAlerts
+from session_continuity.settings import Settings, load_settings
+
+Connection = psycopg.Connection[Any]
+SECRET = "a shared secret"
+LOW = {"free_mb": 10, "free_percent": 1}
+
+
+def settings_with(home: Path, hook: Hook, **alerts: Any) -> Settings:
+    return load_settings(home=home, alerts=AlertSettings(webhook=hook.url, webhook_secret=SECRET, **alerts))
+
+
+def again(connection: Connection) -> None:
+    """As if the pause after a failed attempt were over."""
+    connection.execute("UPDATE alert_deliveries SET next_attempt_at = now() - interval '1 second'")
+
+
+def document(hook: Hook, place: int = -1) -> Mapping[str, Any]:
+    return json.loads(hook.heard[place][1])
+
+
+def test_a_webhook_hears_each_alert_once_when_it_begins_and_when_it_ends(
+    client: SessionContinuity, tmp_path: Path, hook: Hook
+) -> None:
+    service = AlertDelivery(settings_with(tmp_path, hook))
+    client.settle_machine_alert(DISK_FULL, "one", LOW)
+    assert service.run_once(client).report == {"delivered": 1}
+    assert service.run_once(client).report == {}
+    headers, body = hook.heard[0]
+    told = json.loads(body)
+    assert (told["news"], told["rule"], told["subject"]) == ("raised", "disk_full", "one")
+    assert told["summary"] == "on one the disk of the data folder has 10 MB free, 1 %"
+    assert headers["Idempotency-Key"] == told["id"]
+    stamp, signature = headers["Continuity-Signature"].removeprefix("t=").split(",v1=")
+    assert signature == hmac.new(SECRET.encode(), f"{stamp}.".encode() + body, hashlib.sha256).hexdigest()
+    client.settle_machine_alert(DISK_FULL, "one", None)
+    service.run_once(client)
+    service.run_once(client)
+    assert [json.loads(body)["news"] for _, body in hook.heard] == ["raised", "resolved"]
+
+
+def test_a_message_that_does_not_arrive_is_sent_again_under_the_same_id(
+    client: SessionContinuity, connection: Connection, tmp_path: Path, hook: Hook
+) -> None:
+    service = AlertDelivery(settings_with(tmp_path, hook))
+    client.settle_machine_alert(DISK_FULL, "one", LOW)
+    hook.answers = [500, 302]
+    assert service.run_once(client).report == {"failed": 1}
+    assert service.run_once(client).report == {}, "not before its pause is over"
+    again(connection)
+    assert service.run_once(client).report == {"failed": 1}, "a redirect is not followed"
+    again(connection)
+    assert service.run_once(client).report == {"delivered": 1}
+    assert len({headers["Idempotency-Key"] for headers, _ in hook.heard}) == 1
+    (kept,) = connection.execute(
+        "SELECT attempts, error, delivered_at IS NOT NULL FROM alert_deliveries"
+    ).fetchall()
+    assert kept == (3, None, True)
+
+
+def test_a_webhook_that_nobody_answers_says_why(tmp_path: Path) -> None:
+    message = Message.of_machine(DISK_FULL, "raised", "one", LOW)
+    assert "refused" in (Webhook("http://127.0.0.1:9/", None).send(message) or "").lower()
+
+
+def test_apprise_reaches_what_it_knows_and_says_what_it_does_not(hook: Hook) -> None:
+    message = Message.of_machine(DISK_FULL, "raised", "one", LOW)
+    assert Notify(hook.url.replace("http://", "json://")).send(message) is None
+    assert "10 MB free" in document(hook)["message"]
+    assert Notify("nonsense://x").send(message) == "Apprise does not know that URL"
+    assert "could not" in (Notify("json://127.0.0.1:9/").send(message) or "")
+
+
+def test_without_the_extra_a_channel_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "apprise", None)
+    message = Message.of_machine(DISK_FULL, "raised", "one", LOW)
+    assert "session-continuity[notify]" in (Notify("json://x").send(message) or "")
+
+
+def test_a_machine_whose_spool_waits_or_whose_disk_is_full_says_so(
+    client: SessionContinuity, tmp_path: Path
+) -> None:
+    waiting: list[tuple[int, datetime | None]] = [(3, datetime.now(UTC) - timedelta(minutes=11)), (0, None)]
+    service = MachineAlerts(load_settings(home=tmp_path), "one", lambda: waiting[0])
+    assert service.run_once(client).done == 1
+    assert service.run_once(client).done == 0
+    (alert,) = client.list_alerts(is_open=True)
+    assert alert.summary == "on one 3 captured records wait, the oldest for 11 minutes"
+    waiting.pop(0)
+    assert service.run_once(client).done == 1
+    full = AlertSettings(thresholds={"disk_free_percent": 90, "disk_free_mb": 10_000_000})
+    MachineAlerts(load_settings(home=tmp_path, alerts=full), "one", lambda: (0, None)).run_once(client)
+    assert [alert.rule for alert in client.list_alerts(is_open=True)] == ["disk_full"]
+
+
+def test_a_database_that_is_gone_is_told_straight_to_the_channels_once_and_its_return_too(
+    client: SessionContinuity, tmp_path: Path, hook: Hook
+) -> None:
+    settings = settings_with(tmp_path, hook, thresholds={"database_unreachable_seconds": 0})
+    service = MachineAlerts(settings, "one", lambda: (0, None))
+    with SessionContinuity(dsn="host=127.0.0.1 port=9", deadline_seconds=0.5) as nowhere:
+        for _ in range(3):
+            with pytest.raises(Unavailable):
+                service.run_once(nowhere)
+    service.run_once(client)
+    service.run_once(client)
+    assert [json.loads(body)["news"] for _, body in hook.heard] == ["raised", "resolved"]
+    assert document(hook)["rule"] == "database_unreachable"
+
+
+def test_a_pass_evaluates_every_rule_that_is_not_off_and_samples_the_tables(
+    client: SessionContinuity, connection: Connection, tmp_path: Path
+) -> None:
+    session = client.register_session("shop").instance_id
+    connection.execute("UPDATE supervisor_sessions SET status = 'stale'")
+    off = Alerts(load_settings(home=tmp_path, alerts=AlertSettings(off=frozenset({"stale_session"}))))
+    assert off.run_once(client).done == 0
+    assert Alerts(load_settings(home=tmp_path)).run_once(client).report == {"raised": 1}
+    assert [alert.subject for alert in client.list_alerts()] == [session]
+    (samples,) = connection.execute(
+        "SELECT count(*) FROM storage_samples WHERE relation = 'event_store'"
+    ).fetchall()
+    assert samples[0] == 1
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        "text",
+        {"of": []},
+        {"off": ["no_rule"]},
+        {"off": "stale_session"},
+        {"slow_command_seconds": "5"},
+        {"slow_command_seconds": 1},
+        {"failing_tests": True},
+        {"webhook": "ftp://x"},
+        {"webhook": ""},
+        {"notify": [1]},
+    ],
+)
+def test_a_wrong_setting_is_refused_and_names_its_place(table: Any) -> None:
+    with pytest.raises(InvalidInput, match="alerts.*settings.toml"):
+        parse_alerts(table, "settings.toml")
+
+
+def test_what_is_shown_of_the_settings_holds_no_secret() -> None:
+    parsed = parse_alerts(
+        {"webhook": "https://u:pw@x.example/h?key=k", "webhook_secret": "s3", "notify": ["mailto://u:pw@x"]},
+        "here",
+    )
+    shown = f"{parsed.as_json()} {parsed!r}"
+    assert "mailto" in shown
+    assert "s3" not in shown
+    assert "pw" not in f"{parsed.as_json()}"
+    assert "key=k" not in f"{parsed.as_json()}"

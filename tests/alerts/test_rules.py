@@ -1,0 +1,252 @@
+"""Each rule: what it finds is raised once, and resolved when it is over."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+import pytest
+from tests.services.fleet import many, silence
+
+from session_continuity import NewCommand, SessionContinuity
+from session_continuity.domain.alert_rules import DATABASE_RULES, DISK_FULL, RULES, AlertSettings
+from session_continuity.domain.alerts import Alert, Settled
+
+Connection = psycopg.Connection[Any]
+USUAL = AlertSettings()
+
+
+@dataclass
+class Scene:
+    client: SessionContinuity
+    connection: Connection
+    session: str
+
+    def sql(self, text: str, **parameters: Any) -> None:
+        self.connection.execute(text.encode(), {"session": self.session, **parameters})
+
+
+Change = Callable[[Scene], Any]
+
+
+def heartbeat(scene: Scene) -> None:
+    scene.client.send_heartbeat(scene.session)
+
+
+def go_silent(scene: Scene) -> None:
+    silence(scene.connection, scene.session, "2 hours")
+    scene.client.mark_silent()
+
+
+def run_slowly(scene: Scene) -> None:
+    scene.client.record_command(
+        scene.session,
+        NewCommand(command_type="tool", action="make", outcome="success", execution_time_ms=5_001),
+    )
+
+
+def let_time_pass(scene: Scene) -> None:
+    scene.sql("UPDATE command_log SET created_at = created_at - interval '1 day'")
+    scene.sql("UPDATE event_store SET timestamp = timestamp - interval '1 day'")
+    scene.sql("UPDATE service_passes SET finished_at = finished_at - interval '2 days'")
+
+
+def slow_down(scene: Scene) -> None:
+    scene.sql(
+        """INSERT INTO command_log
+        (instance_id, command_type, action, tool_name, execution_time_ms, success, outcome, created_at, owner_epoch,
+         operation_id)
+        SELECT %(session)s, 'tool', 'run', 'Bash', CASE WHEN n < 30 THEN 900 ELSE 200 END, true, 'success',
+            now() - CASE WHEN n < 30 THEN interval '1 minute' ELSE interval '5 hours' END, 1, gen_random_uuid()
+        FROM generate_series(1, 60) n"""
+    )
+
+
+def grow(scene: Scene) -> None:
+    scene.sql(
+        """INSERT INTO storage_samples (relation, hour, bytes) VALUES
+        ('event_store', date_trunc('hour', now()), 3000000000),
+        ('event_store', date_trunc('hour', now()) - interval '10 hours', 1000)"""
+    )
+
+
+def stop_growing(scene: Scene) -> None:
+    scene.sql("UPDATE storage_samples SET bytes = 3000000000")
+
+
+def break_index(scene: Scene) -> None:
+    scene.sql("UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'event_store_timestamp'::regclass")
+
+
+def mend_index(scene: Scene) -> None:
+    scene.sql("UPDATE pg_index SET indisvalid = true WHERE indexrelid = 'event_store_timestamp'::regclass")
+
+
+def fill_context(scene: Scene) -> None:
+    scene.client.send_heartbeat(scene.session, context_percent=85)
+    for _ in range(50):
+        scene.client.append_event(scene.session, "task_spawned")
+
+
+def take_checkpoint(scene: Scene) -> None:
+    scene.client.take_checkpoint(scene.session)
+
+
+def write_as_the_old_copy(scene: Scene) -> None:
+    scene.client.resume_session(scene.session)
+    run_slowly(scene)
+
+
+def fail_tests(scene: Scene) -> None:
+    for _ in range(5):
+        scene.client.append_event(scene.session, "test_failed", {"command": "make test"})
+
+
+def pass_a_test(scene: Scene) -> None:
+    scene.client.append_event(scene.session, "test_passed", {"command": "make test"})
+
+
+def hold_the_sweep(scene: Scene) -> None:
+    scene.client.record_pass("stale_sweep", holder="one", seconds=0, done=0, report={"held": 9})
+
+
+def let_the_sweep_go(scene: Scene) -> None:
+    scene.client.record_pass("stale_sweep", holder="one", seconds=0, done=0, report={})
+
+
+def fail_the_archive(scene: Scene) -> None:
+    scene.client.record_pass("archive", holder="one", seconds=0, done=0, report={}, error="disk_full: no room")
+
+
+def archive_well(scene: Scene) -> None:
+    scene.client.record_pass("archive", holder="one", seconds=0, done=1, report={})
+
+
+def grow_old(scene: Scene) -> None:
+    scene.sql("UPDATE supervisor_sessions SET created_at = now() - interval '3 days'")
+
+
+CASES: dict[str, tuple[Change, Change]] = {
+    "stale_session": (go_silent, heartbeat),
+    "slow_command": (run_slowly, let_time_pass),
+    "slower_tool": (slow_down, let_time_pass),
+    "table_growth": (grow, stop_growing),
+    "index_health": (break_index, mend_index),
+    "unsaved_context": (fill_context, take_checkpoint),
+    "second_owner": (write_as_the_old_copy, let_time_pass),
+    "failing_tests": (fail_tests, pass_a_test),
+    "sweep_held": (hold_the_sweep, let_the_sweep_go),
+    "failing_service": (fail_the_archive, archive_well),
+    "archive_overdue": (grow_old, archive_well),
+}
+
+ONLY_ONCE = {"second_owner", "archive_overdue", "table_growth"}
+"""Where the scene can't be played twice."""
+
+
+@pytest.fixture
+def scene(client: SessionContinuity, connection: Connection) -> Scene:
+    return Scene(client, connection, client.register_session("shop").instance_id)
+
+
+def evaluate(client: SessionContinuity, rule: str, settings: AlertSettings = USUAL) -> Settled:
+    return client.evaluate_rule(RULES[rule], settings, archive_is_set=True)
+
+
+def test_every_rule_of_the_database_but_the_one_of_running_queries_has_a_case() -> None:
+    assert {rule.name for rule in DATABASE_RULES} == CASES.keys() | {"slow_query"}
+
+
+@pytest.mark.parametrize("rule", CASES)
+def test_a_rule_raises_once_what_lasts_and_resolves_it_when_it_is_over(scene: Scene, rule: str) -> None:
+    begin, end = CASES[rule]
+    assert evaluate(scene.client, rule) == ([], [])
+    begin(scene)
+    raised = evaluate(scene.client, rule)
+    assert (len(raised.raised), raised.resolved) == (1, [])
+    assert evaluate(scene.client, rule) == ([], [])
+    (alert,) = scene.client.list_alerts(is_open=True)
+    assert (alert.rule, alert.subject) == (rule, raised.raised[0])
+    assert "{" not in alert.summary
+    assert "unknown" not in alert.summary
+    end(scene)
+    assert evaluate(scene.client, rule) == ([], raised.raised)
+    assert scene.client.list_alerts(is_open=True) == []
+    if rule not in ONLY_ONCE:
+        begin(scene)
+        assert evaluate(scene.client, rule).raised == raised.raised
+
+
+def test_a_query_that_runs_for_too_long_is_told_without_its_text(client: SessionContinuity, database: str) -> None:
+    settings = AlertSettings(thresholds={"slow_query_seconds": 1})
+    with psycopg.connect(database, autocommit=True) as slow:
+        import threading
+
+        thread = threading.Thread(target=lambda: slow.execute("SELECT 'a secret', pg_sleep(3)"))
+        thread.start()
+        found: list[Alert] = []
+        while thread.is_alive() and not found:
+            evaluate(client, "slow_query", settings)
+            found = client.list_alerts(is_open=True)
+        thread.join()
+    assert [alert.rule for alert in found] == ["slow_query"]
+    assert "secret" not in f"{found[0].details}{found[0].summary}"
+    evaluate(client, "slow_query", settings)
+    assert client.list_alerts(is_open=True) == []
+
+
+def test_a_threshold_of_the_settings_counts(scene: Scene) -> None:
+    run_slowly(scene)
+    assert (
+        evaluate(scene.client, "slow_command", AlertSettings(thresholds={"slow_command_seconds": 6})).raised == []
+    )
+    assert evaluate(scene.client, "slow_command").raised == [scene.session]
+
+
+def test_more_than_a_thousand_at_once_resolve_none_that_may_still_last(
+    client: SessionContinuity, connection: Connection
+) -> None:
+    many(connection, 1_200)
+    connection.execute(
+        "UPDATE supervisor_sessions SET status = 'stale', last_heartbeat = now() - interval '1 hour'"
+    )
+    assert len(evaluate(client, "stale_session").raised) == 1_000
+    connection.execute(
+        "UPDATE supervisor_sessions SET last_heartbeat = now() - interval '59 minutes'"
+        " WHERE instance_id IN (SELECT instance_id FROM supervisor_sessions LIMIT 600)"
+    )
+    assert evaluate(client, "stale_session").resolved == []
+
+
+def test_a_machine_tells_of_itself_and_of_no_other(client: SessionContinuity) -> None:
+    low = {"free_mb": 10, "free_percent": 1}
+    assert client.settle_machine_alert(DISK_FULL, "one", low).raised == ["one"]
+    assert client.settle_machine_alert(DISK_FULL, "two", None) == ([], [])
+    assert client.settle_machine_alert(DISK_FULL, "one", low) == ([], [])
+    assert [alert.summary for alert in client.list_alerts()] == [
+        "on one the disk of the data folder has 10 MB free, 1 %"
+    ]
+    assert client.settle_machine_alert(DISK_FULL, "one", None).resolved == ["one"]
+
+
+def test_the_first_person_who_acknowledges_counts(scene: Scene) -> None:
+    go_silent(scene)
+    evaluate(scene.client, "stale_session")
+    (alert,) = scene.client.list_alerts(is_open=True)
+    assert scene.client.acknowledge_alert(alert.alert_id, person="Ada").acknowledged_by == "Ada"
+    again = scene.client.acknowledge_alert(alert.alert_id, person="Bob")
+    assert (again.acknowledged_by, again.resolved_at) == ("Ada", None)
+
+
+def test_captured_text_in_an_alert_hides_nothing(client: SessionContinuity) -> None:
+    client.record_pass(
+        "archive", holder="x", seconds=0, done=0, report={}, error="\x1b[31mred\n\u202eevil " + "y" * 999
+    )
+    evaluate(client, "failing_service")
+    (alert,) = client.list_alerts()
+    assert "\x1b" not in alert.summary
+    assert "\u202e" not in alert.summary
+    assert "\n" not in alert.summary
+    assert len(alert.summary) < 300
