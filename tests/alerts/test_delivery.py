@@ -162,7 +162,7 @@ def test_a_pass_evaluates_every_rule_that_is_not_off_and_samples_the_tables(
     ],
 )
 def test_a_wrong_setting_is_refused_and_names_its_place(table: Any) -> None:
-    with pytest.raises(InvalidInput, match="alerts.*settings.toml"):
+    with pytest.raises(InvalidInput, match=r"alerts.*settings\.toml"):
         parse_alerts(table, "settings.toml")
 
 

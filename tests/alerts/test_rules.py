@@ -56,8 +56,8 @@ def let_time_pass(scene: Scene) -> None:
 def slow_down(scene: Scene) -> None:
     scene.sql(
         """INSERT INTO command_log
-        (instance_id, command_type, action, tool_name, execution_time_ms, success, outcome, created_at, owner_epoch,
-         operation_id)
+        (instance_id, command_type, action, tool_name, execution_time_ms, success, outcome, created_at,
+         owner_epoch, operation_id)
         SELECT %(session)s, 'tool', 'run', 'Bash', CASE WHEN n < 30 THEN 900 ELSE 200 END, true, 'success',
             now() - CASE WHEN n < 30 THEN interval '1 minute' ELSE interval '5 hours' END, 1, gen_random_uuid()
         FROM generate_series(1, 60) n"""

@@ -9,6 +9,7 @@ import click
 
 from session_continuity.cli.arguments import Call, Command, pass_call
 from session_continuity.cli.output import is_terminal, write_note, write_text
+from session_continuity.cli.person import person_option
 from session_continuity.cli.serve import serving
 
 SCOPES = click.Choice(["read", "write", "admin"])
@@ -22,9 +23,7 @@ SCOPES = click.Choice(["read", "write", "admin"])
         "continuity dashboard --person 'Ada Byron' --scope read --project shop --no-open",
     ),
 )
-@click.option(
-    "--person", help="Whose sign-in it is: the name in the records of who did what (default: your user name)."
-)
+@person_option
 @click.option("--scope", type=SCOPES, help="What it admits to (default: admin, with --project write).")
 @click.option("--project", "projects", multiple=True, help="Only sessions of this project; may be repeated.")
 @click.option("--no-open", is_flag=True, help="Print the link and open no browser.")

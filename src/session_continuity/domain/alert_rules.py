@@ -25,7 +25,8 @@ class Threshold:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
     """`says` is filled with the alert's subject and details. `statement` finds it in the database; without one a
-    machine finds it about itself. `every_seconds` lie between two evaluations."""
+    machine finds it about itself. `every_seconds` lie between two evaluations. `as_login`: it looks at the sessions of the
+    server, of which a role sees its own."""
 
     name: str
     severity: Severity
@@ -34,6 +35,7 @@ class Rule:
     statement: str | None = None
     thresholds: Mapping[str, Threshold] = field(default_factory=dict[str, Threshold])
     every_seconds: float = 30.0
+    as_login: bool = False
 
 
 def _rule(name: str, severity: Severity, says: str, to_do: str, **options: Any) -> Rule:
@@ -77,7 +79,7 @@ DATABASE_RULES: tuple[Rule, ...] = (
     ),
     _rule(
         "slow_query", "warning", "{subject} runs a query for {seconds} s ({application})",
-        "Look at pg_stat_activity; cancel it if nobody waits for it.", statement="evaluate_slow_query",
+        "Look at pg_stat_activity; cancel it if nobody waits for it.", statement="evaluate_slow_query", as_login=True,
         thresholds={"slow_query_seconds": _number(30, "seconds", 1, 86_400)},
     ),
     _rule(

@@ -69,6 +69,7 @@ class Delivery(NamedTuple):
 
 
 _FIELDS = tuple(Alert.__dataclass_fields__)
+_MOMENT = re.compile(r"^(\d{4}-\d\d-\d\d)T(\d\d:\d\d:\d\d)(?:\.\d+)?\+00:00$")
 _NAME = re.compile(r"\{(\w+)\}")
 
 
@@ -77,7 +78,8 @@ def summary_of(rule: str, subject: str, details: Mapping[str, Any]) -> str:
 
     def fill(match: re.Match[str]) -> str:
         value = subject if match[1] == "subject" else details.get(match[1], "unknown")
-        return printable(shorten(" ".join(str(value).split()), 200))
+        text = _MOMENT.sub(r"\1 \2 UTC", str(value))
+        return printable(shorten(" ".join(text.split()), 200))
 
     return _NAME.sub(fill, RULES[rule].says if rule in RULES else "{subject}")
 
@@ -93,7 +95,13 @@ def evaluate_rule(rule: Rule, settings: AlertSettings, *, archive_is_set: bool =
         "archive_is_set": archive_is_set,
         **settings.values_of(rule),
     }
-    return Operation("evaluate_rule", lambda: _settled(rule.statement or "", parameters))
+
+    def steps() -> Steps[Settled]:
+        if rule.as_login:
+            yield Statement("act_as_login", {})
+        return (yield from _settled(rule.statement or "", parameters))
+
+    return Operation("evaluate_rule", steps, atomic=rule.as_login)
 
 
 def settle_machine_alert(rule: Rule, host: str, details: Mapping[str, Any] | None) -> Operation[Settled]:

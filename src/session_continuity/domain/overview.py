@@ -63,7 +63,8 @@ class SessionNow:
 
 
 class FleetFigures(NamedTuple):
-    """Sessions by state, and the last hour's commands that failed or took over 5 seconds. Counts end at 10,000."""
+    """Sessions by state, the last hour's commands that failed or took over 5 seconds, and the alerts that last.
+    Counts end at 10,000."""
 
     at: datetime
     active: int
@@ -71,6 +72,7 @@ class FleetFigures(NamedTuple):
     closed: int
     failed_commands: int
     slow_commands: int
+    alerts: int
 
 
 class MinuteCount(NamedTuple):

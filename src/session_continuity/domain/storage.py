@@ -68,6 +68,8 @@ def get_storage() -> Operation[Storage]:
     """The figures of now. From catalogs and statistics: no table is read through."""
 
     def steps() -> Steps[Storage]:
+        # A role sees what its own sessions do, and the product's connections belong to the login.
+        yield Statement("act_as_login", {})
         figures = yield Statement("get_database_figures", {})
         tables = yield Statement("get_storage", {})
         indexes = yield Statement("get_index_use", {})
@@ -85,7 +87,7 @@ def get_storage() -> Operation[Storage]:
             slowest_commands=[SlowCommand._make(row) for row in slowest],
         )
 
-    return Operation("get_storage", steps)
+    return Operation("get_storage", steps, atomic=True)
 
 
 def sample_storage() -> Operation[None]:

@@ -85,7 +85,12 @@ SELECT now() AS at,
                 SELECT FROM supervisor_sessions s WHERE s.instance_id = c.instance_id
                     AND (%(project)s::text IS NULL OR s.project = %(project)s)
                     AND (%(projects)s::text[] IS NULL OR s.project = ANY(%(projects)s))))
-        LIMIT %(counted)s) slow) AS slow_commands;
+        LIMIT %(counted)s) slow) AS slow_commands,
+    (SELECT count(*) FROM (
+        SELECT 1 FROM alerts WHERE resolved_at IS NULL
+            AND (%(project)s::text IS NULL OR project = %(project)s)
+            AND (%(projects)s::text[] IS NULL OR project = ANY(%(projects)s))
+        LIMIT %(counted)s) open) AS alerts;
 
 -- name: count_events_by_minute
 -- Events in each of the last minutes, the oldest first; of a busier minute than `counted` only so many.

@@ -27,11 +27,12 @@ ORDER BY pg_relation_size(i.oid) DESC, i.relname;
 -- The database as a whole: its size, its connections by state, and how long its oldest transaction runs.
 SELECT current_setting('server_version'), pg_database_size(current_database()),
     current_setting('max_connections')::integer,
-    (SELECT jsonb_object_agg(coalesce(state, 'other'), count) FROM (
+    (SELECT coalesce(jsonb_object_agg(coalesce(state, 'of other roles'), count), '{}') FROM (
         SELECT state, count(*) FROM pg_stat_activity
-        WHERE datname = current_database() AND backend_type = 'client backend' GROUP BY state) states),
+        WHERE datname = current_database() AND coalesce(backend_type, 'client backend') = 'client backend'
+        GROUP BY state) states),
     (SELECT coalesce(extract(epoch FROM max(now() - xact_start)), 0)::float8 FROM pg_stat_activity
-        WHERE datname = current_database() AND backend_type = 'client backend'),
+        WHERE datname = current_database() AND pid <> pg_backend_pid()),
     (SELECT stats_reset FROM pg_stat_database WHERE datname = current_database());
 
 -- name: get_slowest_commands

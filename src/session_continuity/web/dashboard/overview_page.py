@@ -72,7 +72,7 @@ async def show(visit: Visit) -> Response:
         "statuses": STATUSES, "types": INSTANCE_TYPES,
     }  # fmt: skip
     if not shown and not context["is_filtered"] and not context["is_later_page"]:
-        return visit.page("first_run.html", **context)
+        return visit.page("first_run.html", sample=None, **context)
     return visit.page("overview.html", **context)
 
 

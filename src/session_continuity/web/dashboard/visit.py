@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypedDict
 from urllib.parse import urlencode
 
+import structlog
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
@@ -38,7 +39,7 @@ DONE = {
     "held": "The session is on legal hold: nothing deletes or archives it.",
     "released": "The legal hold is lifted.",
     "acknowledged": "The alert is acknowledged.",
-    "archived": "The archive pass is done.",
+    "archiving": "The archive is at work. Load this page again to see what it did.",
     "revoked": "The token is revoked.",
     "sample": "A sample session was made. Remove it whenever you like.",
     "removed": "The sample session is gone.",
@@ -65,6 +66,11 @@ class Visit:
         """The name for the records of who did what."""
         assert self.viewer is not None  # noqa: S101
         return self.viewer.person
+
+    @property
+    def log(self) -> structlog.stdlib.BoundLogger:
+        """The log of the server."""
+        return structlog.get_logger(__name__)
 
     @property
     def wants_fragment(self) -> bool:
