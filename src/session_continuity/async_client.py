@@ -17,6 +17,7 @@ from session_continuity.domain import (
     comparison,
     event_store,
     family,
+    fleet_metrics,
     forgetting,
     health,
     leases,
@@ -182,6 +183,7 @@ class AsyncSessionContinuity:
     get_system_health = _awaiting(health.get_system_health)
     get_activity = _awaiting(activity.get_activity)
     get_overview = _awaiting(overview.get_overview)
+    get_fleet_metrics = _awaiting(fleet_metrics.get_fleet_metrics)
     get_fleet_figures = _awaiting(overview.get_fleet_figures)
     count_events_by_minute = _awaiting(overview.count_events_by_minute)
     list_projects = _awaiting(overview.list_projects)

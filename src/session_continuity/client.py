@@ -16,6 +16,7 @@ from session_continuity.domain import (
     comparison,
     event_store,
     family,
+    fleet_metrics,
     forgetting,
     health,
     leases,
@@ -110,6 +111,7 @@ class SessionContinuity:
     get_system_health = _blocking(health.get_system_health)
     get_activity = _blocking(activity.get_activity)
     get_overview = _blocking(overview.get_overview)
+    get_fleet_metrics = _blocking(fleet_metrics.get_fleet_metrics)
     get_fleet_figures = _blocking(overview.get_fleet_figures)
     count_events_by_minute = _blocking(overview.count_events_by_minute)
     list_projects = _blocking(overview.list_projects)

@@ -12,6 +12,8 @@ import threading
 import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Protocol
@@ -30,7 +32,7 @@ from session_continuity.client import SessionContinuity
 from session_continuity.domain.errors import Conflict, InvalidInput, Refused, SessionContinuityError, Unavailable
 from session_continuity.resident_log import open_log
 from session_continuity.resident_process import Residence, residence
-from session_continuity.resident_services import services_of
+from session_continuity.resident_services import services_of, waiting_records
 from session_continuity.services.runner import Runner
 from session_continuity.settings import Settings
 from session_continuity.web.access import Access, checked_hosts
@@ -39,6 +41,7 @@ from session_continuity.web.capture_route import Keep, ReceivedRecord, capture_r
 from session_continuity.web.connections import BoundedConnection
 from session_continuity.web.dashboard.dashboard import Dashboard
 from session_continuity.web.mcp_route import McpRoute
+from session_continuity.web.metrics import metrics_route
 from session_continuity.web.oauth import oauth_issuer
 from session_continuity.web.sign_in import SignIns
 from session_continuity.web.tokens import TokenFile
@@ -49,6 +52,7 @@ USUAL_PORT = 27_182
 _LOOK_SECONDS = 5.0
 """Between two looks at an idle spool (its capacity, drafts of killed hooks) and at the running sessions."""
 
+_READY_SECONDS = 2.0
 _STOP_SECONDS = 3.0
 _MOMENT = 0.3
 _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
@@ -122,9 +126,11 @@ def serve(
                     capture_route(keep_in(spool)),
                     mcp.route(),
                     *([oauth.route()] if oauth else []),
+                    metrics_route(client, partial(waiting_records, settings)),
                     *dashboard.routes(),
                 ],
                 is_well=watch.is_alive,
+                why_not_ready=_Readiness(settings),
                 lifespan=lifespan,
             )
             server = http_server(app)
@@ -171,6 +177,29 @@ def forward(
             stopping.wait()
             watch.stop(_STOP_SECONDS)
         _log.info("stopped")
+
+
+class _Readiness:
+    """Asks the database, within a short time of its own; one answer serves whoever asks within a second."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = replace(settings, deadline_seconds=_READY_SECONDS, connections=1)
+        self._client: SessionContinuity | None = None
+        self._lock = threading.Lock()
+        self._reason: str | None = None
+        self._until = 0.0
+
+    def __call__(self) -> str | None:
+        with self._lock:
+            if time.monotonic() >= self._until:
+                self._client = self._client or SessionContinuity(self._settings)
+                try:
+                    self._client.find_sessions(limit=1)
+                    self._reason = None
+                except SessionContinuityError as error:
+                    self._reason = error.stable_code
+                self._until = time.monotonic() + 1.0
+            return self._reason
 
 
 class _Drain:

@@ -31,7 +31,7 @@ def services_of(settings: Settings, *, release: bool = False) -> list[Service]:
         AutomaticCheckpoints(settings),
         Archiving(settings),
         Alerts(settings),
-        MachineAlerts(settings, _host(), partial(_waiting, settings)),
+        MachineAlerts(settings, _host(), partial(waiting_records, settings)),
         AlertDelivery(settings),
     ]
 
@@ -57,7 +57,8 @@ def _host() -> str:
     return storable_text(socket.gethostname())
 
 
-def _waiting(settings: Settings) -> tuple[int, datetime | None]:
+def waiting_records(settings: Settings) -> tuple[int, datetime | None]:
+    """How many captured records wait in the spool of this home, and since when the oldest does."""
     if not (settings.home / FOLDER).exists():
         return 0, None
     status = open_spool(settings).status()

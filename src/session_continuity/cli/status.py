@@ -1,4 +1,4 @@
-"""continuity status: whether the fleet and its database are well."""
+"""continuity status: whether the fleet, its services and its database are well."""
 
 from __future__ import annotations
 
@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from session_continuity.cli.arguments import DURATION, Call, Command, pass_call, project_option
-from session_continuity.cli.output import write_fields, write_note
+from session_continuity.cli.output import ago, write_fields, write_note, write_table
 
 if TYPE_CHECKING:
     from session_continuity.domain.health import SystemHealth
+    from session_continuity.domain.service_passes import ServiceState
+    from session_continuity.domain.storage import Storage, TableFigures
 
-_UNITS = (("GB", 2**30), ("MB", 2**20), ("KB", 2**10))
+_UNITS = (("GB", 1e9), ("MB", 1e6), ("kB", 1e3))
+_SHOWN = 8
 
 
 @click.command(cls=Command, examples=("continuity status", "continuity status --project consilio-s --json"))
@@ -27,12 +30,51 @@ _UNITS = (("GB", 2**30), ("MB", 2**20), ("KB", 2**10))
 )
 @pass_call
 def status(call: Call, project: str | None, silent_for: timedelta) -> None:
-    """Show how many sessions live and are silent, commands in flight and failed, and the tables' sizes."""
-    health = call.client.get_system_health(project=project, silent_for=silent_for)
-    call.answer(health, lambda: _show(health))
+    """Show the fleet, the services and their last pass, tables and growth, indexes, slow commands, the server."""
+    client = call.client
+    health = client.get_system_health(project=project, silent_for=silent_for)
+    services, storage = client.list_services(), client.get_storage()
+    alerts = client.list_alerts(is_open=True, limit=1_000)
+    server, resident = _server(call), _resident(call)
+    answer = {
+        "fleet": health,
+        "alerts": len(alerts),
+        "services": services,
+        "storage": storage,
+        "server": server,
+        "resident": resident,
+    }
+
+    def show() -> None:
+        _show_fleet(health, len(alerts))
+        _show_services(services)
+        _show_storage(storage)
+        write_fields({"resident server": resident["url"] if resident else "does not run", **server})
+        if health.silent:
+            write_note(
+                "the silent ones: continuity sessions list --status active"
+                f" --silent-for {health.silent_for_seconds:g}s"
+            )
+
+    call.answer(answer, show)
 
 
-def _show(health: SystemHealth) -> None:
+def _server(call: Call) -> dict[str, Any]:
+    from session_continuity.deployment import Deployment
+
+    return {
+        name: value for name, value in Deployment(call.settings).status().as_json().items() if name != "migrations"
+    }
+
+
+def _resident(call: Call) -> dict[str, Any] | None:
+    from session_continuity.capture.serving import find_resident
+
+    found = find_resident(call.settings.home)
+    return None if found is None else found.as_json()
+
+
+def _show_fleet(health: SystemHealth, alerts: int) -> None:
     shown: dict[str, Any] = {
         "project": health.project,
         "sessions active": health.active,
@@ -40,19 +82,69 @@ def _show(health: SystemHealth) -> None:
         "sessions silent": health.silent,
         "commands in flight": health.in_flight,
         "commands failed in the last hour": health.failed_last_hour,
-        "server": f"PostgreSQL {health.server_version}",
+        "alerts": alerts,
     }
-    sizes = {name: _size(size) for name, size in health.table_bytes.items()}
-    write_fields({name: str(value) for name, value in shown.items() if value is not None} | sizes)
-    if health.silent:
-        write_note(
-            "the silent ones: continuity sessions list --status active"
-            f" --silent-for {health.silent_for_seconds:g}s"
-        )
+    write_fields({name: str(value) for name, value in shown.items() if value is not None})
 
 
-def _size(size: int) -> str:
+def _show_services(services: list[ServiceState]) -> None:
+    rows: list[tuple[object, ...]] = []
+    for service in services:
+        last = service.last_pass
+        if last is None:
+            rows.append((service.name, "never", None, None))
+        else:
+            report = ", ".join(f"{name} {figure}" for name, figure in last.report.items())
+            rows.append((service.name, ago(last.finished_at), last.done, last.error or report))
+    write_table(("service", "last pass", "done", "report"), rows, nothing="no service has run")
+
+
+def _show_storage(storage: Storage) -> None:
+    write_table(
+        ("table", "rows", "data", "indexes", "growth a day"),
+        [
+            (
+                one.table,
+                f"{one.rows:,}",
+                _size(one.table_bytes),
+                _size(one.index_bytes),
+                _growth(one.bytes_per_day),
+            )
+            for one in storage.tables[:_SHOWN]
+        ],
+        nothing="no table",
+    )
+    write_table(
+        ("largest index", "size", "scans"),
+        [(one.index, _size(one.bytes), f"{one.scans:,}") for one in storage.indexes[:_SHOWN]],
+        nothing="no index",
+    )
+    write_table(
+        ("slowest command of a day", "ms", "session"),
+        [(one.action, f"{one.execution_time_ms:,}", one.instance_id) for one in storage.slowest_commands[:_SHOWN]],
+        nothing="no command took over 5 seconds",
+    )
+    by_state = ", ".join(f"{count} {state}" for state, count in storage.connections.items())
+    write_fields(
+        {
+            "server": f"PostgreSQL {storage.server_version}",
+            "database": _size(storage.database_bytes),
+            "connections": f"{sum(storage.connections.values())} of {storage.max_connections}: {by_state}",
+        }
+    )
+
+
+def _table_row(one: TableFigures) -> tuple[object, ...]:
+    sizes = _size(one.table_bytes), _size(one.index_bytes)
+    return (one.table, f"{one.rows:,}", *sizes, _growth(one.bytes_per_day))
+
+
+def _growth(bytes_per_day: float | None) -> str:
+    return "known in an hour" if bytes_per_day is None else _size(bytes_per_day)
+
+
+def _size(size: float) -> str:
     for unit, least in _UNITS:
-        if size >= least:
+        if abs(size) >= least:
             return f"{size / least:.1f} {unit}"
-    return f"{size} bytes"
+    return f"{size:.0f} bytes"

@@ -25,8 +25,8 @@ class Threshold:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
     """`says` is filled with the alert's subject and details. `statement` finds it in the database; without one a
-    machine finds it about itself. `every_seconds` lie between two evaluations. `as_login`: it looks at the sessions of the
-    server, of which a role sees its own."""
+    machine finds it about itself. `every_seconds` lie between two evaluations. `as_login`: it looks at the
+    connections of the server, of which a role sees its own."""
 
     name: str
     severity: Severity
@@ -79,7 +79,8 @@ DATABASE_RULES: tuple[Rule, ...] = (
     ),
     _rule(
         "slow_query", "warning", "{subject} runs a query for {seconds} s ({application})",
-        "Look at pg_stat_activity; cancel it if nobody waits for it.", statement="evaluate_slow_query", as_login=True,
+        "Look at pg_stat_activity; cancel it if nobody waits for it.",
+        statement="evaluate_slow_query", as_login=True,
         thresholds={"slow_query_seconds": _number(30, "seconds", 1, 86_400)},
     ),
     _rule(

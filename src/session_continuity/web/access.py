@@ -32,10 +32,10 @@ BODY_LIMIT = 16 * 2**20
 BODY_SECONDS = 30.0
 """For a whole request body to arrive."""
 
-OPEN_PATHS = frozenset({"/healthz"})
+OPEN_PATHS = frozenset({"/healthz", "/readyz"})
 """What answers without a token, beside the metadata of OAuth."""
 
-PROGRAM_PATHS = frozenset({"/capture", "/mcp"})
+PROGRAM_PATHS = frozenset({"/capture", "/mcp", "/metrics"})
 """What answers to a token and never to a cookie."""
 
 USED_SECONDS = 60.0
