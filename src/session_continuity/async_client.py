@@ -25,6 +25,7 @@ from session_continuity.domain import (
     notes,
     overview,
     process_sessions,
+    search,
     service_passes,
     session_registry,
     stale_sweep,
@@ -196,6 +197,9 @@ class AsyncSessionContinuity:
 
     preview_forgetting = _awaiting(forgetting.preview_forgetting)
     forget_session = _awaiting(forgetting.forget_session)
+
+    search_records = _awaiting(search.search_records)
+    index_records = _awaiting(search.index_records)
 
     list_alerts = _awaiting(alerts.list_alerts)
     acknowledge_alert = _awaiting(alerts.acknowledge_alert)

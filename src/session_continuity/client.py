@@ -24,6 +24,7 @@ from session_continuity.domain import (
     notes,
     overview,
     process_sessions,
+    search,
     service_passes,
     session_registry,
     stale_sweep,
@@ -124,6 +125,9 @@ class SessionContinuity:
 
     preview_forgetting = _blocking(forgetting.preview_forgetting)
     forget_session = _blocking(forgetting.forget_session)
+
+    search_records = _blocking(search.search_records)
+    index_records = _blocking(search.index_records)
 
     list_alerts = _blocking(alerts.list_alerts)
     acknowledge_alert = _blocking(alerts.acknowledge_alert)

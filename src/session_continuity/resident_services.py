@@ -18,6 +18,7 @@ from session_continuity.services.archive import Archiving
 from session_continuity.services.automatic_checkpoints import AutomaticCheckpoints
 from session_continuity.services.heartbeat import Heartbeat
 from session_continuity.services.machine_alerts import MachineAlerts
+from session_continuity.services.search import Search
 from session_continuity.services.service import Service
 from session_continuity.services.stale_sweep import StaleSweep
 from session_continuity.settings import Settings
@@ -33,6 +34,7 @@ def services_of(settings: Settings, *, release: bool = False) -> list[Service]:
         Alerts(settings),
         MachineAlerts(settings, _host(), partial(waiting_records, settings)),
         AlertDelivery(settings),
+        Search(),
     ]
 
 

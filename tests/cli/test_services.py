@@ -12,7 +12,8 @@ from tests.services.fleet import many, silence, statuses
 
 Connection = psycopg.Connection[Any]
 SERVICES = [
-    "alert_delivery", "alerts", "archive", "automatic_checkpoints", "heartbeat", "machine_alerts", "stale_sweep",
+    "alert_delivery", "alerts", "archive", "automatic_checkpoints", "heartbeat", "machine_alerts", "search",
+    "stale_sweep",
 ]  # fmt: skip
 
 

@@ -46,6 +46,7 @@ COMMANDS = {
         "Move old rows into archives by the retention policy, verify, search and restore them.",
     ),
     "dashboard": ("dashboard", "Open the dashboard: a link that signs in once."),
+    "search": ("search", "Find words in sessions, events, commands and checkpoints."),
     "alerts": ("alerts", "Show what needs a person, say that it was seen, and try who is told."),
     "audit": ("audit", "Show what people did to the records, by name."),
     "tokens": ("tokens", "Create, list and revoke the tokens of the HTTP server."),

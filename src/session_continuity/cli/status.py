@@ -102,16 +102,7 @@ def _show_services(services: list[ServiceState]) -> None:
 def _show_storage(storage: Storage) -> None:
     write_table(
         ("table", "rows", "data", "indexes", "growth a day"),
-        [
-            (
-                one.table,
-                f"{one.rows:,}",
-                _size(one.table_bytes),
-                _size(one.index_bytes),
-                _growth(one.bytes_per_day),
-            )
-            for one in storage.tables[:_SHOWN]
-        ],
+        [_table_row(one) for one in storage.tables[:_SHOWN]],
         nothing="no table",
     )
     write_table(

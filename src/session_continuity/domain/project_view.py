@@ -39,7 +39,7 @@ OVER_SESSIONS = frozenset({
     "find_sessions", "find_silent_sessions", "find_resumable", "find_events", "search_commands",
     "search_failed_commands", "list_checkpoints", "get_family", "get_system_health", "find_sessions_since",
     "find_results_since", "get_overview", "get_fleet_figures", "count_events_by_minute", "list_projects",
-    "list_actions", "list_alerts", "acknowledge_alert",
+    "list_actions", "list_alerts", "acknowledge_alert", "search_records",
 })  # fmt: skip
 """Statements over many sessions: they take `projects`."""
 

@@ -20,7 +20,14 @@ from starlette.types import ASGIApp
 
 from session_continuity.async_client import AsyncSessionContinuity
 from session_continuity.domain.text import printable, shorten
-from session_continuity.mcp_server import checkpoint_tools, command_tools, event_tools, session_tools, thread_tools
+from session_continuity.mcp_server import (
+    checkpoint_tools,
+    command_tools,
+    event_tools,
+    search_tools,
+    session_tools,
+    thread_tools,
+)
 from session_continuity.mcp_server.context import App
 from session_continuity.mcp_server.lifeline import LifeLine, find_life_line, hold
 from session_continuity.mcp_server.prompts import add_prompts
@@ -32,6 +39,7 @@ TOOLS = (
     *thread_tools.TOOLS,
     *event_tools.TOOLS,
     *command_tools.TOOLS,
+    *search_tools.TOOLS,
     *checkpoint_tools.TOOLS,
 )
 """Every tool, in the order of the list that clients get."""

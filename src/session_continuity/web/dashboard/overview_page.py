@@ -9,10 +9,9 @@ from typing import Any, cast
 
 from starlette.responses import Response
 
-from session_continuity.domain.errors import InvalidInput
 from session_continuity.domain.overview import SessionNow
-from session_continuity.domain.session_registry import INSTANCE_TYPES, STATUSES, InstanceType, Place, Status
-from session_continuity.web.dashboard.visit import Visit
+from session_continuity.domain.session_registry import INSTANCE_TYPES, STATUSES, InstanceType, Status
+from session_continuity.web.dashboard.visit import Visit, place_of
 
 SHOWN = 200
 _ORDER = {"active": 0, "stale": 1, "closed": 2}
@@ -47,7 +46,7 @@ async def show(visit: Visit) -> Response:
         statuses=STATUSES if status is None else (cast("Status", status),),
         instance_type=cast("InstanceType | None", _one_of(visit, "type", INSTANCE_TYPES)),
         text=text,
-        before=_place(visit),
+        before=place_of(visit.asked("before")),
         limit=SHOWN + 1,
     )
     shown = found[:SHOWN]
@@ -116,16 +115,3 @@ def _latest(moment: datetime) -> float:
 
 def _cursor(now: SessionNow) -> str:
     return f"{now.session.last_heartbeat.isoformat()},{now.session.instance_id}"
-
-
-def _place(visit: Visit) -> Place | None:
-    cursor = visit.asked("before")
-    if cursor is None:
-        return None
-    at, _, instance_id = cursor.partition(",")
-    try:
-        return datetime.fromisoformat(at), instance_id
-    except ValueError:
-        raise InvalidInput(
-            "that address has no place in the list; go back to the first page", code="cursor"
-        ) from None
