@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,9 @@ RUNS: dict[str, list[str]] = {
     "sessions heartbeat": [S],
     "sessions close": [S],
     "sessions sweep": [],
+    "sessions hold": [S, "--reason", "case 7"],
+    "sessions release": [S, "--reason", "case 7 is closed"],
+    "sessions export": [S, "--output", os.devnull, "--force"],
     "sessions forget": [S, "--yes"],
     "commands search": [],
     "commands list": [],
@@ -72,6 +76,12 @@ RUNS: dict[str, list[str]] = {
     "archive verify": [],
     "archive restore": ["nothing-20260101000000-00000000"],
     "archive search": ["needle"],
+    "search": ["consilio"],
+    "alerts list": [],
+    "alerts ack": ["0190a000-0000-7000-8000-000000000000"],
+    "alerts test": [],
+    "audit list": [],
+    "dashboard": ["--person", ""],
     "serve": ["--status"],
     "forward": ["--to", "https://build.example"],
     "mcp config": ["cursor"],
@@ -79,7 +89,7 @@ RUNS: dict[str, list[str]] = {
     "tokens list": [],
     "tokens revoke": ["build"],
     "db upgrade": [],
-    "db downgrade": ["--to", "archives"],
+    "db downgrade": ["--to", "overview"],
     "db status": [],
     "db url": [],
     "db stop": [],
@@ -97,6 +107,8 @@ REFUSED = {
     "forward": 2,
     "coverage": 2,
     "heartbeat run": 3,
+    "alerts ack": 3,
+    "dashboard": 2,
     "archive show": 3,
     "archive restore": 3,
 }

@@ -81,7 +81,7 @@ def test_the_setting_says_when_a_session_is_stale(
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
-        (("services", "run", "nothing"), 2, "known are archive, automatic_checkpoints, heartbeat, stale_sweep"),
+        (("services", "run", "nothing"), 2, "known are alert_delivery, alerts, archive"),
         (("services", "run", "heartbeat", "--release"), 2, "--release is for stale_sweep"),
         (("heartbeat", "run", "--pid", str(os.getpid())), 3, "name one with --session"),
     ],

@@ -10,21 +10,29 @@ import pytest
 
 from session_continuity import AsyncSessionContinuity, SessionContinuity
 from session_continuity.domain import (
+    activity,
+    alerts,
+    audit,
     automatic_checkpoints,
     checkpoints,
     command_log,
     comparison,
     event_store,
     family,
+    fleet_metrics,
     forgetting,
     health,
     leases,
+    legal_hold,
     notes,
+    overview,
     process_sessions,
+    search,
     service_passes,
     session_registry,
     stale_sweep,
     standup,
+    storage,
     threads,
     timeline,
 )
@@ -47,6 +55,14 @@ MODULES = (
     stale_sweep,
     automatic_checkpoints,
     process_sessions,
+    overview,
+    activity,
+    audit,
+    legal_hold,
+    alerts,
+    storage,
+    fleet_metrics,
+    search,
 )
 LIFE = {"run", "close"}
 ONLY_AWAITED = {"append_prepared", "subscribe", "lead"}

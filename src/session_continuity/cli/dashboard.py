@@ -34,12 +34,12 @@ def dashboard(call: Call, person: str, scope: str | None, projects: tuple[str, .
 
     from session_continuity.web.sign_in import SignIns
 
-    resident = serving(call)
-    if resident.role != "serve":
-        raise click.UsageError(f"this machine forwards to {resident.url}; run `continuity dashboard` there.")
     code = SignIns(call.settings.home).create_link(
         person, scope=scope or ("write" if projects else "admin"), projects=projects
     )
+    resident = serving(call)
+    if resident.role != "serve":
+        raise click.UsageError(f"this machine forwards to {resident.url}; run `continuity dashboard` there.")
     url = f"{resident.url}/sign-in?{urlencode({'code': code})}"
     opened = not no_open and not call.as_json and is_terminal(sys.stdout) and _open(url)
 

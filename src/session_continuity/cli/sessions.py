@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import click
@@ -26,12 +27,16 @@ from session_continuity.cli.arguments import (
 )
 from session_continuity.cli.output import ago, write_fields, write_note, write_table, write_text
 from session_continuity.cli.person import person_option
+from session_continuity.domain.errors import InvalidInput
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from session_continuity.domain.family import Relative
     from session_continuity.domain.forgetting import Forgotten
     from session_continuity.domain.session_registry import Relation, Session
     from session_continuity.domain.stale_sweep import SilentSession
+    from session_continuity.web.dashboard.export import Format
 
 RELATION = click.Choice(["spawned", "resumed_from", "forked_from", "handed_off_to", "imported_from"])
 
@@ -182,6 +187,55 @@ def close_session(call: Call, instance_id: str, reason: str, operation: str | No
     """End a session in good order; closing it twice changes nothing."""
     session = call.client.close_session(instance_id, reason=reason, operation=operation)
     call.answer(session, lambda: write_note(f"{session.instance_id} is {session.status}"))
+
+
+@sessions.command(
+    "export",
+    examples=(
+        "continuity sessions export consilio-PS-abc123",
+        "continuity sessions export consilio-PS-abc123 --format json --output - > session.json",
+    ),
+)
+@instance_argument
+@click.option("--format", "form", type=click.Choice(["html", "json"]), default="html", show_default=True)
+@click.option("--output", "-o", metavar="FILE", help="Where to; - for standard output (default: ID.FORMAT here).")
+@click.option("--force", is_flag=True, help="Replace a file that is there.")
+@pass_call
+def export_session(call: Call, instance_id: str, form: Format, output: str | None, force: bool) -> None:
+    """Export a session as one file: an HTML page that needs nothing else, or JSON with all records."""
+    import sys
+
+    from session_continuity.web.dashboard.export import export_session as export
+
+    threshold = call.settings.context_threshold_percent
+    pieces = export(call.client.run, instance_id, form, threshold=threshold)
+    if output == "-":
+        if call.as_json:
+            raise click.UsageError("--json prints what was written: give --output a file.")
+        for piece in pieces:
+            sys.stdout.buffer.write(piece)
+        return
+    file = Path(output or f"{instance_id}.{form}")
+    if file.exists() and not force:
+        raise InvalidInput(f"{file} is there already; --force replaces it", code="file_exists")
+    written = _write_whole(file, pieces)
+    call.answer({"file": file, "bytes": written}, lambda: write_note(f"wrote {file}"))
+
+
+def _write_whole(file: Path, pieces: Iterator[bytes]) -> int:
+    """Write a file of which never a part is seen; what is no regular file, like /dev/null, stays what it is."""
+    is_special = file.exists() and not file.is_file()
+    target = file if is_special else file.with_name(f".{file.name}.unfinished")
+    try:
+        with target.open("wb") as opened:
+            written = sum(opened.write(piece) for piece in pieces)
+        if not is_special:
+            target.replace(file)
+    except OSError as error:
+        if not is_special:
+            target.unlink(missing_ok=True)
+        raise InvalidInput(f"{file} can't be written: {error.strerror}", code="file_unwritable") from None
+    return written
 
 
 @sessions.command("hold", examples=("continuity sessions hold consilio-PS-abc123 --reason 'case 7'",))

@@ -49,6 +49,7 @@ PAGES: dict[str, Page] = {
     "/sessions/{instance_id}/checkpoints/{checkpoint_id}": checkpoints_page.show_one,
     "/sessions/{instance_id}/resume": resume_page.show,
     "/sessions/{instance_id}/confirm": changes.confirm,
+    "/sessions/{instance_id}/export": session_page.export,
     "/search": search_page.show,
     "/connect": sample.connect,
     "/operations": operations_page.show_alerts,

@@ -76,6 +76,10 @@ class Templates:
         """Where a static file is found; another place whenever any of them changed."""
         return f"/static/{self._digest}/{name}"
 
+    def content(self, name: str) -> bytes:
+        """A static file as it is."""
+        return self._contents[name]
+
     @cached_property
     def static(self) -> dict[str, StaticFile]:
         """The static files by their URL."""

@@ -18,7 +18,7 @@ PROJECT = "sample"
 
 _EVENTS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("epic_started", {"epic_id": "cart-totals", "name": "Cart totals"}),
-    ("prompt_submitted", {"prompt": "Totals of carts with several currencies are wrong: find out why, mend it."}),
+    ("prompt_submitted", {"text": "Totals of carts with several currencies are wrong: find out why, mend it."}),
     ("plan_updated", {"items": [
         {"text": "write a test that shows it", "status": "completed"},
         {"text": "round once, at the end", "status": "in_progress"},
