@@ -314,9 +314,10 @@ def test_a_standup_tells_results_of_a_project_since_a_time(continuity: Continuit
 def test_the_status_counts_the_silent_and_says_how_to_find_them(continuity: Continuity, session: str) -> None:
     continuity("commands", "record", session, "shell", "make")
     told = continuity("status", "--json").document
-    assert (told["active"], told["silent"], told["in_flight"]) == (1, 0, 1)
-    assert told["table_bytes"].keys() >= {"supervisor_sessions", "event_store"}
+    assert (told["fleet"]["active"], told["fleet"]["silent"], told["fleet"]["in_flight"]) == (1, 0, 1)
+    assert {one["table"] for one in told["storage"]["tables"]} >= {"supervisor_sessions", "event_store"}
+    assert (told["server"]["state"], told["alerts"], told["resident"]) == ("running", 0, None)
     shown = continuity("status", "--silent-for", "1ms")
     assert "sessions silent" in shown.out
     assert "--silent-for 0.001s" in shown.err
-    assert continuity("status", "--project", "other", "--json").document["active"] == 0
+    assert continuity("status", "--project", "other", "--json").document["fleet"]["active"] == 0

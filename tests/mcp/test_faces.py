@@ -48,50 +48,46 @@ PAGES = dict.fromkeys(
     ),
     "for the dashboard, and for metrics",
 ) | {"get_fleet_metrics": "for metrics"}
-NOT_A_TOOL = (
-    SERVICES
-    | PAGES
-    | {
-        "index_records": "for the services",
-        "get_storage": "for who runs the server: `continuity status`",
-        "list_alerts": "for people: `continuity alerts list`",
-        "acknowledge_alert": "a person says that he has seen it",
-        "hold_session": "for people: `continuity sessions hold`",
-        "release_session": "as hold_session",
-        "record_action": "the audit is of what people do",
-        "list_actions": "for people: `continuity audit list`",
-        "find_silent": "list_sessions with silent_for; the sweep's own is `continuity sessions sweep --dry-run`",
-        "list_services": "for who runs the server: `continuity services list`",
-        "send_heartbeats": "for the drain, which beats for many sessions; an agent beats for itself: send_heartbeat",
-        "find_process_sessions": "for whoever lives with that process: the life line of the server",
-        "settle_imported": "belongs to the import of recordings",
-        "record_context_percent": "for the drain; an agent tells it with its heartbeat: send_heartbeat",
-        "record_commands": "for the drain; an agent records one command at a time: record_command",
-        "get_command": "search_commands answers the same row",
-        "append_event": "append_events with one event: one way to append is easier to choose",
-        "replay_events": "get_work_state answers the same state, byte for byte, by a shorter way; who doubts it runs"
-        " `continuity checkpoints verify`",
-        "gather_standup": "the prompt standup",
-        "forget_session": "erasing is for the person whose session it is: `continuity sessions forget`",
-        "preview_forgetting": "as forget_session",
-    }
-)
-NOT_A_COMMAND = (
-    SERVICES
-    | PAGES
-    | {
-        "acknowledge_alert": "with its entry in the audit: `continuity alerts ack`",
-        "hold_session": "with its entry in the audit: `continuity sessions hold`",
-        "release_session": "with its entry in the audit: `continuity sessions release`",
-        "record_action": "part of what is audited",
-        "send_heartbeats": "for the drain",
-        "find_process_sessions": "for whoever lives with that process: the life line of `continuity mcp`",
-        "settle_imported": "belongs to the import, whose command is `continuity import`",
-        "record_context_percent": "for the drain",
-        "record_commands": "for the drain",
-        "append_events": "`continuity events append` appends one; many come by `continuity import`",
-    }
-)
+NOT_A_TOOL: dict[str, str] = {
+    **SERVICES,
+    **PAGES,
+    "index_records": "for the services",
+    "get_storage": "for who runs the server: `continuity status`",
+    "list_alerts": "for people: `continuity alerts list`",
+    "acknowledge_alert": "a person says that he has seen it",
+    "hold_session": "for people: `continuity sessions hold`",
+    "release_session": "as hold_session",
+    "record_action": "the audit is of what people do",
+    "list_actions": "for people: `continuity audit list`",
+    "find_silent": "list_sessions with silent_for; the sweep's own is `continuity sessions sweep --dry-run`",
+    "list_services": "for who runs the server: `continuity services list`",
+    "send_heartbeats": "for the drain, which beats for many sessions; an agent beats for itself: send_heartbeat",
+    "find_process_sessions": "for whoever lives with that process: the life line of the server",
+    "settle_imported": "belongs to the import of recordings",
+    "record_context_percent": "for the drain; an agent tells it with its heartbeat: send_heartbeat",
+    "record_commands": "for the drain; an agent records one command at a time: record_command",
+    "get_command": "search_commands answers the same row",
+    "append_event": "append_events with one event: one way to append is easier to choose",
+    "replay_events": "get_work_state answers the same state, byte for byte, by a shorter way; who doubts it runs"
+    " `continuity checkpoints verify`",
+    "gather_standup": "the prompt standup",
+    "forget_session": "erasing is for the person whose session it is: `continuity sessions forget`",
+    "preview_forgetting": "as forget_session",
+}
+NOT_A_COMMAND: dict[str, str] = {
+    **SERVICES,
+    **PAGES,
+    "acknowledge_alert": "with its entry in the audit: `continuity alerts ack`",
+    "hold_session": "with its entry in the audit: `continuity sessions hold`",
+    "release_session": "with its entry in the audit: `continuity sessions release`",
+    "record_action": "part of what is audited",
+    "send_heartbeats": "for the drain",
+    "find_process_sessions": "for whoever lives with that process: the life line of `continuity mcp`",
+    "settle_imported": "belongs to the import, whose command is `continuity import`",
+    "record_context_percent": "for the drain",
+    "record_commands": "for the drain",
+    "append_events": "`continuity events append` appends one; many come by `continuity import`",
+}
 
 
 def operations() -> set[str]:

@@ -15,10 +15,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from session_continuity import SessionContinuity
+from session_continuity import SessionContinuity, limited_client
 from session_continuity.domain.command_log import NewCommand
 from session_continuity.domain.session_registry import Origin
-from session_continuity.mcp_server import permissions
 from session_continuity.mcp_server.app import TOOLS
 
 from .conftest import LEGACY, MODERN
@@ -206,7 +205,7 @@ def simple_calls(bank: Bank) -> list[tuple[str, dict[str, Any]]]:
     """Each tool once for each of the ids, with nothing but what it must have."""
     fill = {
         "project": "bank", "text": "x", "events": [{"event_type": "test_passed"}], "command_type": "tool",
-        "action": "run", "outcome": "success", "session": "bank",
+        "action": "run", "outcome": "success", "session": "bank", "query": "bank",
     }  # fmt: skip
     calls: list[tuple[str, dict[str, Any]]] = []
     for name, tool in sorted(SCHEMAS.items()):
@@ -245,6 +244,7 @@ def test_what_is_found_by_the_ids_of_another_project_is_not_found(thief: Thief) 
             "register_session",
             "query_events",
             "search_commands",
+            "search_records",
             "list_checkpoints",
         ):
             refused, told = thief.ask("tools/call", name=name, arguments=arguments)
@@ -347,7 +347,7 @@ def test_its_own_project_is_open_to_it(served: Served, bank: Bank) -> None:
 
 def test_without_the_check_the_other_project_is_found(thief: Thief, monkeypatch: pytest.MonkeyPatch) -> None:
     """The control: the same search for a leak finds one when nothing narrows what is asked."""
-    monkeypatch.setattr(permissions, "within", lambda projects, operation: operation)
+    monkeypatch.setattr(limited_client, "within", lambda projects, operation: operation)
     with pytest.raises(AssertionError):
         steal(thief, 100)
     with pytest.raises(AssertionError):

@@ -172,12 +172,19 @@ def test_every_block_runs_unchanged_in_the_printed_order(connection: Connection)
         run(connection, block, role="" if block in (GRANTS, ROLLBACK) else "supervisor")
     tables = connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public' ORDER BY 1")
     assert tables.fetchall() == [
+        ("alert_deliveries",),
+        ("alerts",),
         ("archived_sessions",),
         ("archives",),
+        ("audit_actions",),
         ("schema_migrations",),
+        ("search_cursors",),
+        ("search_documents",),
+        ("search_progress",),
         ("service_leases",),
         ("service_passes",),
         ("session_tombstones",),
+        ("storage_samples",),
     ]
 
 

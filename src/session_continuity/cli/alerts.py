@@ -39,7 +39,7 @@ def list_alerts(call: Call, all_of_them: bool, **asked: Any) -> None:
 @person_option
 @pass_call
 def acknowledge(call: Call, alert_id: UUID, person: str) -> None:
-    """Say that somebody has seen the ALERT. It lasts until it is over all the same."""
+    """Say that somebody has seen the ALERT, which lasts until it is over all the same."""
     from session_continuity.domain.alerts import acknowledge_alert
     from session_continuity.domain.audit import audited
 

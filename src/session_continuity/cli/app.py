@@ -28,7 +28,7 @@ COMMANDS = {
     "standup": ("standup", "Show what all sessions of PROJECT did since a time: results, notes and who lives."),
     "status": (
         "status",
-        "Show how many sessions live and are silent, commands in flight and failed, and the tables' sizes.",
+        "Show the fleet, the services and their last pass, tables and growth, indexes, slow commands, the server.",
     ),
     "coverage": (
         "coverage",
@@ -45,8 +45,8 @@ COMMANDS = {
         "archive",
         "Move old rows into archives by the retention policy, verify, search and restore them.",
     ),
-    "dashboard": ("dashboard", "Open the dashboard: a link that signs in once."),
-    "search": ("search", "Find words in sessions, events, commands and checkpoints."),
+    "dashboard": ("dashboard", "Open the dashboard, signed in by a link that works once."),
+    "search": ("search", "Find words in sessions, events, commands and checkpoints, the latest first."),
     "alerts": ("alerts", "Show what needs a person, say that it was seen, and try who is told."),
     "audit": ("audit", "Show what people did to the records, by name."),
     "tokens": ("tokens", "Create, list and revoke the tokens of the HTTP server."),

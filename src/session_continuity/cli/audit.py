@@ -12,7 +12,7 @@ from session_continuity.cli.output import write_table
 
 @click.group(cls=Group)
 def audit() -> None:
-    """Show what people did to the records."""
+    """Show what people did to the records, by name."""
 
 
 @audit.command("list", examples=("continuity audit list", "continuity audit list --subject consilio-PS-abc123"))

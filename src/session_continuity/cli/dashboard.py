@@ -29,7 +29,10 @@ SCOPES = click.Choice(["read", "write", "admin"])
 @click.option("--no-open", is_flag=True, help="Print the link and open no browser.")
 @pass_call
 def dashboard(call: Call, person: str, scope: str | None, projects: tuple[str, ...], no_open: bool) -> None:
-    """Open the dashboard: a link that signs in once, for five minutes. Starts the server when none runs."""
+    """Open the dashboard, signed in by a link that works once.
+
+    The link waits for five minutes. The server is started when none runs.
+    """
     import sys
 
     from session_continuity.web.sign_in import SignIns

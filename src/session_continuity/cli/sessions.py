@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from session_continuity.domain.stale_sweep import SilentSession
     from session_continuity.web.dashboard.export import Format
 
+FORM = click.Choice(["html", "json"])
 RELATION = click.Choice(["spawned", "resumed_from", "forked_from", "handed_off_to", "imported_from"])
 
 
@@ -197,7 +198,9 @@ def close_session(call: Call, instance_id: str, reason: str, operation: str | No
     ),
 )
 @instance_argument
-@click.option("--format", "form", type=click.Choice(["html", "json"]), default="html", show_default=True)
+@click.option(
+    "--format", "form", type=click.Choice(["html", "json"]), default="html", show_default=True, help="Which."
+)
 @click.option("--output", "-o", metavar="FILE", help="Where to; - for standard output (default: ID.FORMAT here).")
 @click.option("--force", is_flag=True, help="Replace a file that is there.")
 @pass_call

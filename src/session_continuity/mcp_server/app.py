@@ -46,13 +46,15 @@ TOOLS = (
 
 INSTRUCTIONS = """\
 Records of AI agent sessions: registry, events, commands, checkpoints, and the brief that lets one session go on
-where another stopped. Every call names its session by instance_id; nothing is remembered between calls.
+where another stopped. Every call names its session by instance_id, like demo-PS-abc123; nothing is
+remembered between calls.
 
 To go on with earlier work: get_session (an epic, a project or `last`), then resume_session, with dry_run to read
 the brief first. From then on write as the instance_id it answers. Settle the commands of unknown outcome with
 settle_command.
 To watch others: list_sessions with silent_for finds the dead, get_family shows who came from whom, get_timeline
 and get_work_state what was done.
+What was said or run anywhere before: search_records.
 While working: record_note for decisions, constraints and rejected ways; append_events for results.
 
 Writes: pass an operation_id of your own, and after a lost answer repeat the call with the same one. `fenced` means

@@ -60,7 +60,9 @@ def _schema(**keywords: Any) -> WithJsonSchema:
 Name: TypeAlias = Annotated[str, Field(max_length=200), BeforeValidator(_text)]
 LongText: TypeAlias = Annotated[str, Field(max_length=2_000), BeforeValidator(_text)]
 
-InstanceId: TypeAlias = Annotated[str, Field(max_length=80, description="demo-PS-abc123")]
+InstanceId: TypeAlias = Annotated[str, Field(max_length=80)]
+"""Like demo-PS-abc123; said once, in the instructions: 20 parameters are of this type."""
+
 OperationId: TypeAlias = Annotated[str, Field(max_length=200, description="Repeat it on a retry: written once.")]
 Percent: TypeAlias = Annotated[int, Field(ge=0, le=100)]
 SequenceNum: TypeAlias = Annotated[int, Field(ge=0, le=2**62)]

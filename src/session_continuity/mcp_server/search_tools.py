@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, NamedTuple
 
 from pydantic import Field
 
 from session_continuity.domain.search import Found
 from session_continuity.mcp_server.answers import Answer, page_answer
-from session_continuity.mcp_server.arguments import Cursor, FieldNames, InstanceId, Limit, Name
+from session_continuity.mcp_server.arguments import Cursor, InstanceId, Limit, Name
 from session_continuity.mcp_server.context import App
 from session_continuity.mcp_server.paging import read_place, write_place
 from session_continuity.mcp_server.schemas import page_schema
@@ -34,18 +34,15 @@ SHOWN = Hit._fields[:-1]
 @tool("Search the records", READS, page_schema("hits", Hit))
 async def search_records(
     app: App,
-    query: Annotated[Name, Field(description='All words: "side by side", -not, begin*, a OR b.')],
-    kind: Literal["session", "event", "command", "checkpoint"] | None = None,
+    query: Annotated[Name, Field(description='"side by side", -not, begin*, a OR b.')],
     instance_id: InstanceId | None = None,
     project: Name | None = None,
     limit: Limit = 10,
     cursor: Cursor | None = None,
-    fields: FieldNames | None = None,
 ) -> Answer:
-    """Find words in sessions, events, commands and checkpoints, the latest first."""
+    """Find words in all records, the latest first."""
     found = await app.client.search_records(
         query,
-        kinds=None if kind is None else (kind,),
         instance_id=instance_id,
         project=project,
         before=read_place(cursor),
@@ -53,7 +50,7 @@ async def search_records(
     )
     hits = [_hit(one) for one in found]
     return page_answer(
-        "hits", hits, limit, lambda hit: write_place(hit.at, hit.document_id), SHOWN, fields, known=Hit._fields
+        "hits", hits, limit, lambda hit: write_place(hit.at, hit.document_id), SHOWN, known=Hit._fields
     )
 
 

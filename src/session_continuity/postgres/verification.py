@@ -30,21 +30,29 @@ Connection = psycopg.Connection[tuple[Any, ...]]
 COUNTED_ROWS = 1_000_000
 """Tables with more rows are not counted but estimated."""
 
-_SERVICE_GRANTS = {
+_ALL_GRANTS = ("DELETE", "INSERT", "SELECT", "UPDATE")
+_OWN_GRANTS = {
+    "alerts": _ALL_GRANTS,
+    "alert_deliveries": _ALL_GRANTS,
+    "storage_samples": _ALL_GRANTS,
+    "search_documents": _ALL_GRANTS,
+    "search_cursors": _ALL_GRANTS,
+    "search_progress": _ALL_GRANTS,
+    "audit_actions": ("INSERT", "SELECT"),
     "service_leases": ("INSERT", "SELECT", "UPDATE"),
-    "service_passes": ("DELETE", "INSERT", "SELECT", "UPDATE"),
+    "service_passes": _ALL_GRANTS,
 }
 _ARCHIVES = ("archives", "archived_sessions")
 _RELATIONS = (
     *TABLES,
-    *_SERVICE_GRANTS,
+    *_OWN_GRANTS,
     *_ARCHIVES,
     "session_tombstones",
     "schema_migrations",
     "command_log_id_seq",
 )
 _TABLE_PRIVILEGES = ("SELECT", "INSERT", "UPDATE", "DELETE", "TRUNCATE", "REFERENCES", "TRIGGER")
-_READ, _REPORT_GRANTS = ("SELECT",), ("DELETE", "INSERT", "SELECT", "UPDATE")
+_READ = ("SELECT",)
 _CHANGING_SESSION = (
     "closed_at",
     "context_percent",
@@ -74,15 +82,15 @@ _CHANGING_COMMAND = (
     "tags",
 )
 _GRANTS: dict[str, dict[str, tuple[str, ...]]] = {
-    "supervisor": dict.fromkeys((*TABLES, *_ARCHIVES), _REPORT_GRANTS)
-    | _SERVICE_GRANTS
+    "supervisor": dict.fromkeys((*TABLES, *_ARCHIVES), _ALL_GRANTS)
+    | _OWN_GRANTS
     | {"session_tombstones": _READ, "schema_migrations": _READ, "command_log_id_seq": ("SELECT", "USAGE")},
     "continuity_writer": {
         "supervisor_sessions": ("INSERT", "SELECT", *(f"UPDATE ({name})" for name in _CHANGING_SESSION)),
         "command_log": ("INSERT", "SELECT", *(f"UPDATE ({name})" for name in _CHANGING_COMMAND)),
         "event_store": ("INSERT", "SELECT"),
         "checkpoints": ("INSERT", "SELECT"),
-        **_SERVICE_GRANTS,
+        **_OWN_GRANTS,
         **dict.fromkeys(_ARCHIVES, _READ),
         "session_tombstones": _READ,
         "schema_migrations": _READ,

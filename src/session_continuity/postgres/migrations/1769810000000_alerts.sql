@@ -1,7 +1,7 @@
 -- Alerts: what a rule found, once for as long as it lasts. The partial unique index is what makes it once: any number
 -- of processes may evaluate the rules. What they were delivered to is kept, so that each channel hears each once.
 -- Samples of the tables' sizes tell how they grow.
--- squawk-ignore-file require-concurrent-index-creation
+-- squawk-ignore-file require-concurrent-index-creation, require-concurrent-index-deletion
 
 -- migrate:up
 CREATE TABLE IF NOT EXISTS alerts (

@@ -1,6 +1,6 @@
 -- What the overview asks for and no index served: the stale and the closed sessions by their latest heartbeat, and
 -- the slow commands (report: commands over 5 seconds). All are partial: no heartbeat and no quick command touches one.
--- squawk-ignore-file require-concurrent-index-creation
+-- squawk-ignore-file require-concurrent-index-creation, require-concurrent-index-deletion
 
 -- migrate:up
 CREATE INDEX IF NOT EXISTS supervisor_sessions_stale_heartbeat

@@ -46,8 +46,9 @@ async function load(place) {
       const over = entries().length - 2 * PAGE;
       if (over > 0) { keepPlace(ol.lastElementChild, () => entries().slice(0, over).forEach((one) => one.remove())); delete ol.dataset.newest; }
     } else {
+      // Who reads at the top of the newest sees what comes; who reads further back keeps the place.
+      const above = scrollY > 80 || !("newest" in ol.dataset);
       if (fresh.length < PAGE) ol.dataset.newest = "";
-      const above = scrollY > 80;
       const add = () => ol.prepend(...fresh);
       if (above) keepPlace(shown[0], add); else add();
       const over = entries().slice(2 * PAGE);
@@ -61,13 +62,17 @@ function keepPlace(entry, change) {
   const before = entry.getBoundingClientRect().top;
   change();
   scrollBy({ top: entry.getBoundingClientRect().top - before, behavior: "instant" });
+  lastPlace = scrollY;
 }
+// Only the end that is scrolled to is asked for more: on a high screen both may be near.
+let lastPlace = scrollY;
 const nearEnd = () => {
-  const ol = list();
+  const ol = list(), moved = scrollY - lastPlace;
+  lastPlace = scrollY;
   if (!ol) return;
   const box = ol.getBoundingClientRect();
-  if (box.bottom < innerHeight * 2 && !("oldest" in ol.dataset)) load("before");
-  else if (box.top > -innerHeight && !("newest" in ol.dataset)) load("after");
+  if (moved > 0 && box.bottom < innerHeight * 2 && !("oldest" in ol.dataset)) load("before");
+  if (moved < 0 && box.top > -innerHeight && !("newest" in ol.dataset)) load("after");
 };
 addEventListener("scroll", nearEnd, { passive: true });
 
