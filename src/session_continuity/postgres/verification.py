@@ -31,7 +31,7 @@ COUNTED_ROWS = 1_000_000
 """Tables with more rows are not counted but estimated."""
 
 _ALL_GRANTS = ("DELETE", "INSERT", "SELECT", "UPDATE")
-_OWN_GRANTS = {
+_OWN_GRANTS: dict[str, tuple[str, ...]] = {
     "alerts": _ALL_GRANTS,
     "alert_deliveries": _ALL_GRANTS,
     "storage_samples": _ALL_GRANTS,
