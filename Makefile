@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install
 WORKERS ?= 2
 CLIENTS ?= $(HOME)/.cache/session-continuity/clients
 
-.PHONY: help demo browser test test-faults test-clients test-conformance bench plugins lint format lock clean
+.PHONY: help demo browser screenshots test test-faults test-clients test-conformance bench plugins lint format lock clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -38,6 +38,9 @@ test-conformance: $(DEV)  ## the official conformance suite and inspector of MCP
 bench: $(VENV)/.installed-bench  ## the figures, as ratios against named baselines in the same run
 	$(BIN)/python bench/run.py $(BENCH)
 
+screenshots: $(DEV) browser  ## every page of the dashboard as a picture, in screenshots/
+	PYTHONPATH=. $(BIN)/python -m tests.dashboard.screenshots
+
 plugins: $(RUN)  ## a package for each agent, in dist/plugins
 	$(BIN)/python plugins/build.py dist/plugins
 
@@ -59,7 +62,7 @@ lock:  ## renew the lock files with uv
 		pyproject.toml --extra secrets --extra archive --extra notify --group build --group dev -c requirements.lock -o requirements-dev.lock
 
 clean:  ## remove what the commands made, but not the demo's data
-	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) screenshots .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed: make PYTHON=python3.12 ...")'

@@ -7,14 +7,14 @@ from typing import Any
 
 import psycopg
 import pytest
-from tests.cli.conftest import Continuity
+from tests.cli.conftest import Continuity, continuity, home, offline, session
 
 from session_continuity import Conflict, NotFound, Refused, SessionContinuity
 from session_continuity.domain.audit import audited
 from session_continuity.domain.operation import Operation
 from session_continuity.domain.session_registry import close_session
 
-pytest_plugins = ("tests.cli.conftest",)
+__all__ = ["continuity", "home", "offline", "session"]
 Connection = psycopg.Connection[Any]
 
 

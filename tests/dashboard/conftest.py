@@ -15,13 +15,12 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 from tests.conftest import RunningServer
 from tests.dashboard.fleet import Fleet, make_fleet
-from tests.resident.conftest import Residents, Running, wait_until
+from tests.resident.conftest import Residents, Running, residents, wait_until
 
 from session_continuity import SessionContinuity
 from session_continuity.web.sign_in import COOKIE, SignIns
 
-pytest_plugins = ("tests.resident.conftest",)
-__all__ = ["wait_until"]
+__all__ = ["residents", "wait_until"]
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed: apt-get install chromium")
@@ -84,8 +83,9 @@ class Served:
         return self.ask(path, cookie=cookie, form={"csrf": self.ask(page, cookie=cookie).csrf, **fields})
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
+    """For one file of tests: while it is driven an event loop runs in this thread, and no other can."""
     if CHROMIUM is None:
         pytest.skip("chromium is not installed: apt-get install chromium")
     with sync_playwright() as playwright:
@@ -171,6 +171,15 @@ def shown(server: RunningServer, tmp_path_factory: pytest.TempPathFactory) -> It
             process.kill()
             process.communicate()
         server.drop_database(name)
+
+
+@pytest.fixture(scope="module")
+def looking(browser: Browser, shown: Shown) -> Iterator[tuple[Page, Watched]]:
+    """A page over the small fleet that many tests share, and what it complains about."""
+    watched = Watched()
+    context, found = signed_in(browser, shown.served, watched)
+    yield found, watched
+    context.close()
 
 
 @pytest.fixture

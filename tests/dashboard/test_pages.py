@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page
-from tests.dashboard.conftest import Shown, needs_chromium
+from tests.dashboard.conftest import Shown, Watched, needs_chromium
 
 pytestmark = needs_chromium
+once = pytest.mark.parametrize("server", ["embedded"], indirect=True)
+"""Over one server: what a page looks like does not depend on it."""
 
 PAGES = {
     "sessions": "/",
@@ -54,13 +56,16 @@ def address(shown: Shown, name: str) -> str:
     return shown.served.url + PAGES[name].format(**vars(shown.fleet))
 
 
+@once
 @pytest.mark.parametrize("look", LOOKS)
 @pytest.mark.parametrize("name", PAGES)
 def test_a_page_complains_of_nothing_and_axe_finds_nothing(
-    visitor: Page, shown: Shown, watched: object, name: str, look: str
+    looking: tuple[Page, Watched], shown: Shown, name: str, look: str
 ) -> None:
     scheme, width = LOOKS[look]
-    watched.expected = ["404"] if name == "not found" else []  # type: ignore[attr-defined]
+    visitor, watched = looking
+    watched.complaints.clear()
+    watched.expected = ["404"] if name == "not found" else []
     visitor.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
     visitor.set_viewport_size({"width": width, "height": 900})
     visitor.goto(address(shown, name))
@@ -69,6 +74,7 @@ def test_a_page_complains_of_nothing_and_axe_finds_nothing(
     assert visitor.evaluate("window.taken") is None
     found = Axe().run(visitor)
     assert found.violations_count == 0, found.generate_report()
+    watched.check()
 
 
 def test_every_address_of_the_dashboard_is_looked_at() -> None:
@@ -82,6 +88,7 @@ def test_every_address_of_the_dashboard_is_looked_at() -> None:
     assert ROUTES.keys() - not_pages <= shapes
 
 
+@once
 def test_the_first_page_is_light(visitor: Page, shown: Shown) -> None:
     """At most 40 KB in at most 4 requests, the stream of changes among them."""
     session = visitor.context.new_cdp_session(visitor)
@@ -100,6 +107,7 @@ def test_the_first_page_is_light(visitor: Page, shown: Shown) -> None:
     assert sum(received.values()) <= 40_000, received
 
 
+@once
 def test_an_exported_page_is_whole_and_runs_nothing(shown: Shown, visitor: Page, tmp_path: Path) -> None:
     for session in (shown.fleet.main, shown.fleet.hostile):
         with visitor.expect_download() as download:
@@ -114,6 +122,7 @@ def test_an_exported_page_is_whole_and_runs_nothing(shown: Shown, visitor: Page,
         assert visitor.locator(".timeline > li > details[open] > .detail > .tree").first.is_visible()
 
 
+@once
 def test_what_hides_in_a_text_is_shown(visitor: Page, shown: Shown) -> None:
     visitor.goto(f"{shown.served.url}/sessions/{shown.fleet.hostile}")
     text = visitor.inner_text("main")

@@ -16,14 +16,14 @@ import psycopg
 import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
-from tests.resident.conftest import Residents, Running, wait_until
+from tests.resident.conftest import Residents, Running, residents, wait_until
 from tests.services.fleet import many
 
 from session_continuity import NewCommand, SessionContinuity
 from session_continuity.web.metrics import exposition
 from session_continuity.web.tokens import TokenFile
 
-pytest_plugins = ("tests.resident.conftest",)
+__all__ = ["residents"]
 DEPLOY = Path(__file__).parents[2] / "deploy"
 PROMTOOL = os.environ.get("PROMTOOL") or shutil.which("promtool")
 needs_promtool = pytest.mark.skipif(

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from tests.cli.conftest import Continuity
+from tests.cli.conftest import Continuity, continuity, home, offline, session
 
 from session_continuity import SessionContinuity
 
-pytest_plugins = ("tests.cli.conftest",)
+__all__ = ["continuity", "home", "offline", "session"]
 
 
 def test_a_search_without_a_server_indexes_first(

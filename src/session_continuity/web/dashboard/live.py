@@ -104,7 +104,7 @@ class Feed:
     def join(self, listener: Listener) -> None:
         """Tell this one from now on. Its `hello` comes when what is known is known: what it then asks for itself
         holds all that came before, and it is told all that comes after."""
-        listener.trouble = self._trouble
+        listener.trouble = self._trouble or None
         if self._looked:
             listener.hello = True
         else:

@@ -248,7 +248,7 @@ async function copy(event) {
 // As a worker it hears the stream for all tabs.
 function shareStream() {
   const ports = new Set();
-  let state = "lost";
+  let state = null;  // nothing is known before the first answer
   let trouble = false;
   listen((name, data) => {
     if (name === "hello") state = "live";
@@ -260,8 +260,8 @@ function shareStream() {
     const port = event.ports[0];
     ports.add(port);
     port.onmessage = (message) => { if (message.data === "bye") ports.delete(port); };
-    port.postMessage(["trouble", trouble]);
-    port.postMessage([state === "live" ? "hello" : state, null]);
+    if (trouble) port.postMessage(["trouble", true]);
+    if (state) port.postMessage([state === "live" ? "hello" : state, null]);
   };
 }
 
