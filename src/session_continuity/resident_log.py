@@ -1,6 +1,7 @@
 """The log of the resident process: JSON lines in `<home>/logs/serve.log`, turned over by size.
 
-No captured text enters it: of an exception it holds the kind and the places it passed, not its words.
+Lines of one request share its `request`, those of one pass of a service its `pass_id`. No captured text enters it:
+of an exception it holds the kind and the places it passed, not its words.
 """
 
 from __future__ import annotations
@@ -21,7 +22,11 @@ OLDER_FILES = 3
 def open_log(file: Path) -> None:
     """Send everything that this process logs into that file, the words of its libraries from warnings on."""
     file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    stamps = [structlog.stdlib.add_log_level, structlog.processors.TimeStamper(fmt="iso", utc=True)]
+    stamps = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
     handler = RotatingFileHandler(file, maxBytes=LARGEST_FILE, backupCount=OLDER_FILES, encoding="utf-8")
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(

@@ -22,6 +22,7 @@ from session_continuity.services.alert_delivery import AlertDelivery
 from session_continuity.services.alerts import Alerts
 from session_continuity.services.channels import Message, Notify, Webhook
 from session_continuity.services.machine_alerts import MachineAlerts
+from session_continuity.services.service import BoundClient, PassEnded
 from session_continuity.settings import Settings, load_settings
 
 Connection = psycopg.Connection[Any]
@@ -82,12 +83,12 @@ def test_a_message_that_does_not_arrive_is_sent_again_under_the_same_id(
 
 
 def test_a_webhook_that_nobody_answers_says_why(tmp_path: Path) -> None:
-    message = Message.of_machine(DISK_FULL, "raised", "one", LOW)
+    message = Message.of_machine(DISK_FULL, "raised", "one", LOW, alert_id="1")
     assert "refused" in (Webhook("http://127.0.0.1:9/", None).send(message) or "").lower()
 
 
 def test_apprise_reaches_what_it_knows_and_says_what_it_does_not(hook: Hook) -> None:
-    message = Message.of_machine(DISK_FULL, "raised", "one", LOW)
+    message = Message.of_machine(DISK_FULL, "raised", "one", LOW, alert_id="1")
     assert Notify(hook.url.replace("http://", "json://")).send(message) is None
     assert "10 MB free" in document(hook)["message"]
     assert Notify("nonsense://x").send(message) == "Apprise does not know that URL"
@@ -96,7 +97,7 @@ def test_apprise_reaches_what_it_knows_and_says_what_it_does_not(hook: Hook) -> 
 
 def test_without_the_extra_a_channel_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "apprise", None)
-    message = Message.of_machine(DISK_FULL, "raised", "one", LOW)
+    message = Message.of_machine(DISK_FULL, "raised", "one", LOW, alert_id="1")
     assert "session-continuity[notify]" in (Notify("json://x").send(message) or "")
 
 
@@ -129,6 +130,46 @@ def test_a_database_that_is_gone_is_told_straight_to_the_channels_once_and_its_r
     service.run_once(client)
     assert [json.loads(body)["news"] for _, body in hook.heard] == ["raised", "resolved"]
     assert document(hook)["rule"] == "database_unreachable"
+
+
+def test_whom_an_outage_of_the_network_left_out_is_told_at_the_next_look(
+    client: SessionContinuity, tmp_path: Path, hook: Hook
+) -> None:
+    settings = settings_with(tmp_path, hook, thresholds={"database_unreachable_seconds": 0})
+    service = MachineAlerts(settings, "one", lambda: (0, None))
+    hook.answers = [503, 503]
+    with SessionContinuity(dsn="host=127.0.0.1 port=9", deadline_seconds=0.5) as nowhere:
+        for _ in range(3):
+            with pytest.raises(Unavailable):
+                service.run_once(nowhere)
+    service.run_once(client)
+    told = [json.loads(body) for _, body in hook.heard]
+    assert [one["news"] for one in told] == ["raised", "raised", "raised", "resolved"]
+    assert len({one["id"].partition(":")[0] for one in told}) == 1
+
+
+def test_what_was_sent_is_noted_although_the_pass_has_to_end(
+    client: SessionContinuity, connection: Connection, tmp_path: Path, hook: Hook
+) -> None:
+    for host in ("one", "two"):
+        client.settle_machine_alert(DISK_FULL, host, LOW)
+    service = AlertDelivery(settings_with(tmp_path, hook))
+    with pytest.raises(PassEnded):
+        service.run_once(BoundClient(client, lambda: not hook.heard))
+    again(connection)
+    service.run_once(client)
+    assert sorted(json.loads(body)["subject"] for _, body in hook.heard) == ["one", "two"]
+
+
+def test_an_alert_that_is_over_at_once_is_told_all_the_same(
+    client: SessionContinuity, tmp_path: Path, hook: Hook
+) -> None:
+    client.settle_machine_alert(DISK_FULL, "one", LOW)
+    client.settle_machine_alert(DISK_FULL, "one", None)
+    service = AlertDelivery(settings_with(tmp_path, hook))
+    service.run_once(client)
+    service.run_once(client)
+    assert [json.loads(body)["news"] for _, body in hook.heard] == ["raised", "resolved"]
 
 
 def test_a_pass_evaluates_every_rule_that_is_not_off_and_samples_the_tables(
@@ -174,5 +215,6 @@ def test_what_is_shown_of_the_settings_holds_no_secret() -> None:
     shown = f"{parsed.as_json()} {parsed!r}"
     assert "mailto" in shown
     assert "s3" not in shown
-    assert "pw" not in f"{parsed.as_json()}"
+    assert "pw" not in shown
     assert "key=k" not in f"{parsed.as_json()}"
+    assert "/h" not in f"{parsed.as_json()['webhook']}{parsed!r}"

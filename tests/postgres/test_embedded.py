@@ -19,7 +19,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 
 import psycopg
@@ -192,7 +192,7 @@ def test_the_cluster_and_its_settings_are_the_promised_ones(server: EmbeddedServ
         "client_connection_check_interval": "1s",
         "log_error_verbosity": "terse",
         "log_min_error_statement": "panic",
-        "log_min_messages": "warning",
+        "log_min_messages": "log",
         "max_connections": "100",
         "password_encryption": "scram-sha-256",
     }
@@ -200,14 +200,37 @@ def test_the_cluster_and_its_settings_are_the_promised_ones(server: EmbeddedServ
     assert ask(server, "SELECT datcollate FROM pg_database WHERE datname = 'template1'") in ("C.UTF-8", "C")
 
 
-def test_captured_text_of_a_refused_statement_stays_out_of_the_log(server: EmbeddedServer) -> None:
+REFUSED = {
+    "CREATE TABLE kept (note text CHECK (note = ''), number integer)": None,
+    "INSERT INTO kept VALUES ('canary-7731')": psycopg.errors.CheckViolation,
+    "INSERT INTO kept VALUES ('', 'canary-7731'::text::integer)": psycopg.errors.InvalidTextRepresentation,
+    "SELECT 'canary-7731'::jsonb": psycopg.errors.InvalidTextRepresentation,
+    "DO $$ BEGIN RAISE WARNING 'canary-7731'; END $$": None,
+    "DO $$ BEGIN RAISE EXCEPTION 'canary-7731'; END $$": psycopg.errors.RaiseException,
+}
+
+
+def refuse_all(server: EmbeddedServer) -> None:
     with psycopg.connect(server.conninfo(), autocommit=True) as connection:
-        connection.execute("CREATE TABLE kept (note text CHECK (note = ''))")
-        with pytest.raises(psycopg.errors.CheckViolation):
-            connection.execute("INSERT INTO kept VALUES ('canary-7731')")
-    log = server.status().log_file.read_text()
-    assert "violates check constraint" in log
-    assert "canary-7731" not in log
+        connection.execute("DROP TABLE IF EXISTS kept")
+        for command, error in REFUSED.items():
+            with pytest.raises(error) if error else nullcontext():
+                connection.execute(command.encode())
+        with pytest.raises(psycopg.errors.InvalidTextRepresentation):
+            connection.execute("SELECT %s::text::integer", ("canary-7731",))
+
+
+def test_captured_text_of_a_refused_statement_stays_out_of_the_log(server: EmbeddedServer) -> None:
+    """The control is the second half: as PostgreSQL comes, the value stands in the log."""
+    refuse_all(server)
+    assert "canary-7731" not in server.status().log_file.read_text()
+    with psycopg.connect(server.conninfo(), autocommit=True) as connection:
+        connection.execute("ALTER ROLE CURRENT_USER SET log_min_messages = 'warning'")
+        try:
+            refuse_all(server)
+        finally:
+            connection.execute("ALTER ROLE CURRENT_USER RESET log_min_messages")
+    assert "canary-7731" in server.status().log_file.read_text()
 
 
 def test_a_users_own_settings_count_but_not_against_the_guarantees(home: Path) -> None:

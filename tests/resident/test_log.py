@@ -7,6 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.resident.conftest import Residents, ask, wait_until
+
+from session_continuity import SessionContinuity
+
 CODE = """
 import logging, os, sys
 from pathlib import Path
@@ -50,3 +54,19 @@ def test_it_is_turned_over_and_keeps_the_words_of_exceptions_out(tmp_path: Path)
         assert (line["level"], line["exception"]) == ("error", "ValueError")
         assert line["passed"]
     assert "hidden" not in {line["event"] for line in lines}
+
+
+def test_the_lines_of_a_request_and_of_a_pass_can_be_told_from_others(residents: Residents, database: str) -> None:
+    running = residents.serve(database, role="live")
+    file = running.home / "tokens.json"
+    file.write_text("{")
+    file.chmod(0o600)
+    for _ in range(2):
+        assert ask(running.url, "GET", "/metrics", headers={"Authorization": "Bearer continuity_x"})[0] == 503
+    requests = [line["request"] for line in running.log() if line["event"] == "tokens_unreadable"]
+    assert len(set(requests)) == 2
+    with SessionContinuity(dsn=database) as client:
+        client.register_session("shop")
+        wait_until(lambda: [line for line in running.log() if line["event"] == "pass"], 30)
+    passes = [line for line in running.log() if line["event"] == "pass"]
+    assert len({line["pass_id"] for line in passes}) == len(passes)

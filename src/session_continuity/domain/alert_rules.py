@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, cast
+from urllib.parse import urlsplit
 
 from session_continuity.domain.errors import InvalidInput
 
@@ -156,7 +157,7 @@ class AlertSettings:
 
     off: frozenset[str] = frozenset()
     thresholds: Mapping[str, float] = field(default_factory=dict[str, float])
-    webhook: str | None = None
+    webhook: str | None = field(default=None, repr=False)
     webhook_secret: str | None = field(default=None, repr=False)
     notify: tuple[str, ...] = field(default=(), repr=False)
 
@@ -165,11 +166,12 @@ class AlertSettings:
         return {name: self.thresholds.get(name, threshold.default) for name, threshold in rule.thresholds.items()}
 
     def as_json(self) -> dict[str, Any]:
-        """What may be shown: no secret, and of each URL to notify its scheme."""
+        """What may be shown: no secret, of the webhook its host (services keep tokens in paths), of each URL to
+        notify its scheme."""
         return {
             "off": sorted(self.off),
             "thresholds": {name: self.thresholds.get(name, one.default) for name, one in THRESHOLDS.items()},
-            "webhook": self.webhook and self.webhook.partition("?")[0].rpartition("@")[2],
+            "webhook": self.webhook and f"{urlsplit(self.webhook).scheme}://{urlsplit(self.webhook).hostname}",
             "notify": [url.partition("://")[0] for url in self.notify],
         }
 

@@ -72,7 +72,7 @@ synchronous_commit = on
 client_connection_check_interval = '1s'
 log_destination = 'stderr'
 logging_collector = off
-log_min_messages = warning
+log_min_messages = log
 # Values of rejected statements hold captured text: they must not reach the log.
 log_min_error_statement = panic
 log_error_verbosity = terse

@@ -11,7 +11,7 @@ import structlog
 
 from session_continuity.client import SessionContinuity
 from session_continuity.services.channels import Message, channels_of
-from session_continuity.services.service import Pass
+from session_continuity.services.service import BoundClient, Pass
 from session_continuity.settings import Settings
 
 INTERVAL_SECONDS = 5.0
@@ -31,20 +31,21 @@ class AlertDelivery:
         self._channels = channels_of(settings.alerts)
 
     def run_once(self, client: SessionContinuity) -> Pass:
-        """One batch for each channel. Raises what the client raises."""
+        """One batch. Raises what the client raises."""
         delivered = failed = 0
-        more = False
+        # What was sent must be noted, also when the pass has to end meanwhile: else it would be sent again.
+        noting = client.unbound if isinstance(client, BoundClient) else client
         for channel in self._channels:
-            due = client.claim_deliveries(channel.name, limit=_AT_ONCE)
-            for delivery in due:
-                failure = channel.send(Message.of(delivery))
-                client.settle_delivery(delivery, channel.name, error=failure)
+            # One by one: a claim lasts longer than a message takes, and not longer than a batch might.
+            while delivered + failed < _AT_ONCE and (due := client.claim_deliveries(channel.name, limit=1)):
+                failure = channel.send(Message.of(due[0]))
+                noting.settle_delivery(due[0], channel.name, error=failure)
                 if failure is None:
                     delivered += 1
                 else:
                     failed += 1
                     _log.warning("alert_not_delivered", channel=channel.name, reason=failure)
-            more = more or len(due) == _AT_ONCE
+        more = delivered + failed >= _AT_ONCE
         report = {"delivered": delivered, "failed": failed}
         return Pass(
             done=delivered + failed, more=more, report={name: count for name, count in report.items() if count}

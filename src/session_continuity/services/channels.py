@@ -13,7 +13,6 @@ from datetime import UTC, datetime
 from http.client import HTTPException
 from importlib import import_module
 from typing import Any, Protocol
-from uuid import uuid4
 
 import orjson
 
@@ -48,10 +47,10 @@ class Message:
         )  # fmt: skip
 
     @classmethod
-    def of_machine(cls, rule: Rule, news: str, host: str, details: Mapping[str, Any]) -> Message:
+    def of_machine(cls, rule: Rule, news: str, host: str, details: Mapping[str, Any], *, alert_id: str) -> Message:
         """What a machine tells while it can't ask the database for an alert."""
         return cls(
-            id=str(uuid4()), news=news, rule=rule.name, subject=host, project=None, severity=rule.severity,
+            id=f"{alert_id}:{news}", news=news, rule=rule.name, subject=host, project=None, severity=rule.severity,
             summary=summary_of(rule.name, host, details), details=details, raised_at=datetime.now(UTC),
         )  # fmt: skip
 
@@ -123,7 +122,7 @@ class Notify:
         title = f"{message.severity}: {message.rule} {message.news}"
         try:
             arrived = target.notify(title=title, body=message.summary, body_format="text")
-        except (TypeError, ValueError, OSError) as error:
+        except Exception as error:  # whatever one of its 170 services raises ends no other delivery
             return type(error).__name__
         return None if arrived else "Apprise could not deliver it"
 

@@ -9,9 +9,11 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import structlog
 
@@ -46,8 +48,7 @@ class MachineAlerts:
         self.interval_seconds = interval_seconds
         self._settings, self._home, self._host, self._waiting = settings.alerts, settings.home, host, waiting
         self._channels = channels_of(settings.alerts)
-        self._unreachable_since: float | None = None
-        self._told = False
+        self._outage: _Outage | None = None
 
     def run_once(self, client: SessionContinuity) -> Pass:
         """One look. Raises what the client raises."""
@@ -90,25 +91,39 @@ class MachineAlerts:
     def _note_unreachable(self) -> None:
         if DATABASE_UNREACHABLE.name in self._settings.off:
             return
-        now = time.monotonic()
-        self._unreachable_since = self._unreachable_since or now
-        seconds = now - self._unreachable_since
-        if not self._told and seconds >= self._value(DATABASE_UNREACHABLE, "database_unreachable_seconds"):
-            self._told = True
-            self._send("raised", {"seconds": round(seconds)})
+        self._outage = self._outage or _Outage()
+        seconds = time.monotonic() - self._outage.since
+        if seconds >= self._value(DATABASE_UNREACHABLE, "database_unreachable_seconds"):
+            if not self._outage.is_logged:
+                self._outage.is_logged = True
+                _log.error("alert_raised", rule=DATABASE_UNREACHABLE.name, subject=self._host)
+            untold = [channel for channel in self._channels if channel.name not in self._outage.told]
+            for channel in untold:  # whom the network does not reach now is told later
+                if self._tell(channel, "raised", {"seconds": round(seconds)}):
+                    self._outage.told.add(channel.name)
 
     def _note_reached(self) -> None:
-        if self._told:
-            self._send("resolved", {"seconds": 0})
-        self._unreachable_since, self._told = None, False
+        if self._outage is not None and self._outage.is_logged:
+            _log.info("alert_resolved", rule=DATABASE_UNREACHABLE.name, subject=self._host)
+            for channel in self._channels:
+                if channel.name in self._outage.told:
+                    self._tell(channel, "resolved", {"seconds": 0})
+        self._outage = None
 
-    def _send(self, news: str, details: Mapping[str, Any]) -> None:
-        message = Message.of_machine(DATABASE_UNREACHABLE, news, self._host, details)
-        _log.error("alert_raised" if news == "raised" else "alert_resolved", rule=message.rule, subject=self._host)
-        for channel in self._channels:
-            _try(channel, message)
+    def _tell(self, channel: Channel, news: str, details: Mapping[str, Any]) -> bool:
+        assert self._outage is not None  # noqa: S101
+        message = Message.of_machine(DATABASE_UNREACHABLE, news, self._host, details, alert_id=self._outage.id)
+        failure = channel.send(message)
+        if failure is not None:
+            _log.warning("alert_not_delivered", channel=channel.name, reason=failure)
+        return failure is None
 
 
-def _try(channel: Channel, message: Message) -> None:
-    if (failure := channel.send(message)) is not None:
-        _log.warning("alert_not_delivered", channel=channel.name, reason=failure)
+@dataclass(slots=True)
+class _Outage:
+    """Since when the database is not reached, and who has been told."""
+
+    since: float = field(default_factory=time.monotonic)
+    id: str = field(default_factory=lambda: str(uuid4()))
+    is_logged: bool = False
+    told: set[str] = field(default_factory=set[str])

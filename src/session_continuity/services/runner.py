@@ -131,6 +131,7 @@ class Runner:
                 self._stopping.wait(self._poll)
                 continue
             keep_quiet = time.monotonic() >= kept_at + QUIET_SECONDS
+            structlog.contextvars.bind_contextvars(pass_id=secrets.token_hex(6))
             try:
                 done, kept = run_pass(
                     self._client, service, holder=self.holder, may_go_on=may_go_on, keep_quiet=keep_quiet

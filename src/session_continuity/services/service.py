@@ -56,6 +56,11 @@ class BoundClient(SessionContinuity):
         self.settings = client.settings
         self._client, self._may_go_on = client, may_go_on
 
+    @property
+    def unbound(self) -> SessionContinuity:
+        """The client itself, for what must be noted although the pass has to end."""
+        return self._client
+
     def run(self, operation: Operation[T]) -> T:
         if not self._may_go_on():
             raise PassEnded

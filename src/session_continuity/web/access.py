@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import math
 import re
+import secrets
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -107,6 +108,7 @@ class AccessRules:
             await self._app(scope, receive, send)
             return
         began = False
+        structlog.contextvars.bind_contextvars(request=secrets.token_hex(6))
 
         async def watched(message: Message) -> None:
             nonlocal began

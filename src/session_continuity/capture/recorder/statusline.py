@@ -63,7 +63,7 @@ def keep_status_session(home: Path, session: Session) -> None:
         "started_at": session.created_at.isoformat(),
     }
     if _read(file) != content:
-        file.parent.mkdir(mode=0o700, exist_ok=True)
+        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         _replace(file, json.dumps(content))
 
 

@@ -20,6 +20,7 @@ CREATE TABLE IF NOT EXISTS alerts (
 );
 CREATE UNIQUE INDEX IF NOT EXISTS alerts_open ON alerts (rule, subject) WHERE resolved_at IS NULL;
 CREATE INDEX IF NOT EXISTS alerts_raised ON alerts (raised_at DESC, alert_id DESC);
+CREATE INDEX IF NOT EXISTS alerts_resolved ON alerts (resolved_at) WHERE resolved_at IS NOT NULL;
 
 CREATE TABLE IF NOT EXISTS alert_deliveries (
     alert_id uuid NOT NULL,

@@ -15,13 +15,14 @@
 SELECT 'raised', subject FROM raised UNION ALL SELECT 'resolved', subject FROM resolved
 
 -- name: evaluate_stale_session
--- Sessions that fell silent within the last day, until they return, end or are resumed.
+-- Sessions that fell silent within the last day, until they return, end or are resumed, however long that takes.
 WITH found AS (
     SELECT instance_id AS subject, project, jsonb_build_object(
         'last_heartbeat', last_heartbeat, 'current_epic', current_epic, 'host', host) AS details
     FROM supervisor_sessions
-    WHERE status = 'stale' AND superseded_by IS NULL AND last_heartbeat > now() - interval '1 day'
-        AND heartbeat_bucket > now() - interval '1 day 10 minutes'
+    WHERE status = 'stale' AND superseded_by IS NULL AND (
+        last_heartbeat > now() - interval '1 day' OR EXISTS (
+            SELECT FROM alerts a WHERE a.rule = %(rule)s AND a.subject = instance_id AND a.resolved_at IS NULL))
     ORDER BY heartbeat_bucket DESC LIMIT %(most)s
 ) {settle_alerts};
 
@@ -164,8 +165,7 @@ WITH found AS (
 -- Services whose last pass failed.
 WITH found AS (
     SELECT n.name AS subject, NULL::text AS project, jsonb_build_object('error', p.error) AS details
-    FROM (VALUES ('stale_sweep'), ('automatic_checkpoints'), ('heartbeat'), ('archive'), ('alerts'), ('search'))
-        AS n (name)
+    FROM (SELECT DISTINCT service AS name FROM service_passes) n
     CROSS JOIN LATERAL (
         SELECT error, finished_at FROM service_passes s WHERE s.service = n.name
         ORDER BY finished_at DESC LIMIT 1) p
@@ -218,12 +218,16 @@ DELETE FROM alerts WHERE alert_id IN (
 RETURNING alert_id;
 
 -- name: enter_deliveries
--- What a channel has not been told: alerts that are open, and the end of those that it was told of.
+-- What a channel has not been told: alerts that are open or were for a moment, and the end of those that it was told of.
 INSERT INTO alert_deliveries (alert_id, channel, news)
 SELECT a.alert_id, %(channel)s::text, 'raised' FROM alerts a
 WHERE a.resolved_at IS NULL
     AND NOT EXISTS (SELECT FROM alert_deliveries d WHERE d.alert_id = a.alert_id AND d.channel = %(channel)s)
-UNION ALL
+UNION
+SELECT a.alert_id, %(channel)s, 'raised' FROM alerts a
+WHERE a.raised_at > now() - interval '10 minutes'
+    AND NOT EXISTS (SELECT FROM alert_deliveries d WHERE d.alert_id = a.alert_id AND d.channel = %(channel)s)
+UNION
 SELECT a.alert_id, %(channel)s, 'resolved' FROM alerts a
 WHERE a.resolved_at > now() - interval '1 day'
     AND EXISTS (SELECT FROM alert_deliveries d

@@ -118,9 +118,14 @@ class Dashboard:
             sign_ins=self._sign_ins, feed=self._feed,
         )  # fmt: skip
 
+    @staticmethod
+    def _viewer(request: Request) -> Viewer | None:
+        # A request with a token is a program's: it has none.
+        return getattr(request.state, "viewer", None)
+
     def _shown(self, page: Page) -> Callable[[Request], Awaitable[Response]]:
         async def shown(request: Request) -> Response:
-            visit = self._visit(request, request.state.viewer)
+            visit = self._visit(request, self._viewer(request))
             if visit.viewer is None:
                 return visit.page("sign_in_needed.html", http_status=401)
             try:
@@ -132,7 +137,7 @@ class Dashboard:
 
     def _changed(self, scope: str, page: Page) -> Callable[[Request], Awaitable[Response]]:
         async def changed(request: Request) -> Response:
-            visit = self._visit(request, request.state.viewer)
+            visit = self._visit(request, self._viewer(request))
             if visit.viewer is None:
                 return visit.page("sign_in_needed.html", http_status=401)
             try:
@@ -149,7 +154,7 @@ class Dashboard:
         return changed
 
     async def _live(self, request: Request) -> Response:
-        viewer: Viewer | None = request.state.viewer
+        viewer = self._viewer(request)
         if viewer is None:
             return Response(status_code=401, headers=HEADERS)
         return stream(self._feed, viewer, lambda: self._sign_ins.find(viewer.secret) is not None)

@@ -21,9 +21,10 @@ async def sign_in(visit: Visit) -> Response:
     if secret is None:
         return visit.page("sign_in.html", http_status=403, code=None)
     answer = visit.redirect("/")
+    # Behind a proxy we speak http to it; the origin, which is one of ours by now, says what the browser speaks.
     answer.set_cookie(
         COOKIE, secret, max_age=SIGN_IN_SECONDS, httponly=True, samesite="strict",
-        secure=visit.request.url.scheme == "https",
+        secure=visit.request.headers.get("origin", "").startswith("https://"),
     )  # fmt: skip
     return answer
 
