@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
+import pytest
 from playwright.sync_api import Page, expect
 from tests.dashboard.conftest import Served, Shown, needs_chromium
 
@@ -67,6 +69,29 @@ def test_a_long_timeline_is_read_to_its_end_and_back_in_a_window(
         page.wait_for_timeout(25)
     shown = keys(page)
     assert shown == [f"event-{number}" for number in range(1_200, 1_200 - len(shown), -1)]
+
+
+@pytest.mark.faults
+def test_a_hundred_thousand_entries_open_at_once_and_stay_in_their_window(
+    page: Page, served: Served, client: SessionContinuity, connection: Any
+) -> None:
+    session = client.register_session("shop").instance_id
+    fill_stream(connection, session, 100_000)
+    began = time.monotonic()
+    page.goto(f"{served.url}/sessions/{session}")
+    page.wait_for_selector("#event-100000")
+    opened = time.monotonic() - began
+    page.wait_for_selector(LIVE)
+    most = 0
+    for _ in range(200):
+        page.mouse.wheel(0, 3_000)
+        page.wait_for_timeout(20)
+        most = max(most, len(keys(page)))
+    assert most < 100
+    assert "event-100000" not in keys(page)
+    page.click("text=Oldest")
+    page.wait_for_selector("#event-1")
+    print(f"\n100,000 entries: first rows after {opened:.2f} s, at most {most} in the document")
 
 
 def test_new_entries_come_by_themselves(page: Page, served: Served, client: SessionContinuity) -> None:

@@ -120,28 +120,34 @@ ON CONFLICT (instance_id, kind, reference) DO UPDATE SET words = excluded.words
 RETURNING instance_id;
 
 -- name: search_records
--- What holds the words, the latest first, with the text that they stand in.
-SELECT d.kind, d.instance_id, s.project, d.reference, d.at, d.document_id,
+-- What holds the words, the latest first, with the text that they stand in. The texts are looked up one by one for as
+-- many as are asked for (LIMIT 1 keeps the planner from joining the whole tables); what was archived has none.
+SELECT d.kind, d.instance_id, d.project, d.reference, d.at, d.document_id,
     CASE d.kind
         WHEN 'event' THEN replace(e.event_type, '_', ' ') WHEN 'command' THEN concat_ws(' ', c.tool_name, c.action)
-        WHEN 'checkpoint' THEN 'checkpoint' ELSE s.status END,
+        WHEN 'checkpoint' THEN 'checkpoint' ELSE d.status END,
     left(CASE d.kind
-        WHEN 'event' THEN e.event_data::text
-        WHEN 'command' THEN concat_ws(' ', c.action, c.parameters::text, c.error_message, c.result::text)
-        WHEN 'checkpoint' THEN k.work_state::text
-        ELSE concat_ws(' ', s.instance_id, s.project, s.current_epic, s.harness, s.host, s.cwd, s.git_branch) END, 20000),
-    coalesce(c.outcome, CASE c.success WHEN true THEN 'success' WHEN false THEN 'failure' END)
-FROM search_documents d
-JOIN supervisor_sessions s ON s.instance_id = d.instance_id
-LEFT JOIN event_store e ON d.kind = 'event' AND e.instance_id = d.instance_id AND e.sequence_num = d.reference
-LEFT JOIN command_log c ON d.kind = 'command' AND c.id = d.reference
-LEFT JOIN LATERAL (SELECT work_state FROM checkpoints x
+        WHEN 'event' THEN e.body WHEN 'command' THEN c.body WHEN 'checkpoint' THEN k.body ELSE d.body END, 20000),
+    c.outcome
+FROM (
+    SELECT d.kind, d.instance_id, s.project, d.reference, d.at, d.document_id, s.status,
+        concat_ws(' ', s.instance_id, s.project, s.current_epic, s.harness, s.host, s.cwd, s.git_branch) AS body
+    FROM search_documents d JOIN supervisor_sessions s ON s.instance_id = d.instance_id
+    WHERE d.words @@ to_tsquery('pg_catalog.simple', %(query)s)
+        AND (%(kinds)s::text[] IS NULL OR d.kind = ANY(%(kinds)s))
+        AND (%(instance_id)s::text IS NULL OR d.instance_id = %(instance_id)s)
+        AND (%(project)s::text IS NULL OR s.project = %(project)s)
+        AND (%(projects)s::text[] IS NULL OR s.project = ANY(%(projects)s))
+        AND (d.at, d.document_id) < (coalesce(%(before)s::timestamptz, 'infinity'), %(before_id)s)
+    ORDER BY d.at DESC, d.document_id DESC
+) d
+LEFT JOIN LATERAL (SELECT event_type, event_data::text AS body FROM event_store x
+    WHERE d.kind = 'event' AND x.instance_id = d.instance_id AND x.sequence_num = d.reference LIMIT 1) e ON true
+LEFT JOIN LATERAL (SELECT tool_name, action,
+        concat_ws(' ', action, parameters::text, error_message, result::text) AS body,
+        coalesce(outcome, CASE success WHEN true THEN 'success' WHEN false THEN 'failure' END) AS outcome
+    FROM command_log x WHERE d.kind = 'command' AND x.id = d.reference LIMIT 1) c ON true
+LEFT JOIN LATERAL (SELECT work_state::text AS body FROM checkpoints x
     WHERE d.kind = 'checkpoint' AND x.instance_id = d.instance_id AND x.sequence_num = d.reference LIMIT 1) k ON true
-WHERE d.words @@ to_tsquery('pg_catalog.simple', %(query)s)
-    AND (%(kinds)s::text[] IS NULL OR d.kind = ANY(%(kinds)s))
-    AND (%(instance_id)s::text IS NULL OR d.instance_id = %(instance_id)s)
-    AND (%(project)s::text IS NULL OR s.project = %(project)s)
-    AND (%(projects)s::text[] IS NULL OR s.project = ANY(%(projects)s))
-    AND (d.at, d.document_id) < (coalesce(%(before)s::timestamptz, 'infinity'), %(before_id)s)
-    AND (d.kind NOT IN ('event', 'command') OR e.sequence_num IS NOT NULL OR c.id IS NOT NULL)
+WHERE d.kind = 'session' OR coalesce(e.body, c.body, k.body) IS NOT NULL
 ORDER BY d.at DESC, d.document_id DESC LIMIT %(limit)s;
