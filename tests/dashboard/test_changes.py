@@ -48,6 +48,31 @@ def test_a_session_is_saved_marked_held_and_closed(page: Page, served: Served, c
     expect(page.locator("tbody")).to_contain_text("reason: case 7")
 
 
+def tab_to(page: Page, text: str) -> None:
+    """Press Tab until what is focused says that."""
+    for _ in range(80):
+        page.keyboard.press("Tab")
+        if text in page.evaluate("document.activeElement.textContent"):
+            return
+    raise AssertionError(f"no key leads to {text!r}")
+
+
+@needs_chromium
+def test_a_session_is_closed_by_keys_alone(page: Page, served: Served, client: SessionContinuity) -> None:
+    session = client.register_session("shop").instance_id
+    page.goto(f"{served.url}/")
+    page.keyboard.press("j")
+    page.keyboard.press("Enter")
+    page.wait_for_url(f"**/sessions/{session}")
+    tab_to(page, "Close …")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/confirm?change=close")
+    tab_to(page, "Close it")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**?done=closed")
+    assert client.get_session(session).status == "closed"
+
+
 @needs_chromium
 def test_a_resume_says_what_becomes_of_the_old_copy_and_does_it(
     page: Page, served: Served, client: SessionContinuity

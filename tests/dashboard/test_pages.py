@@ -4,11 +4,12 @@ dark, wide and narrow; and nothing hostile that comes to life."""
 from __future__ import annotations
 
 import re
+from functools import partial
 from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Page
+from playwright.sync_api import Page, Route, expect
 from tests.dashboard.conftest import Shown, Watched, needs_chromium
 
 pytestmark = needs_chromium
@@ -105,6 +106,25 @@ def test_the_first_page_is_light(visitor: Page, shown: Shown) -> None:
     visitor.wait_for_selector("[data-link-text]:text('live')")
     assert len([url for url in asked if not url.endswith(".svg")]) <= 4, asked
     assert sum(received.values()) <= 40_000, received
+
+
+@once
+def test_no_page_is_shown_in_a_frame_of_another(visitor: Page, shown: Shown, watched: Watched) -> None:
+    """Not even of our own origin. The frame without the headers, beside it, is the control."""
+    watched.expected = [""]
+    base = shown.served.url
+
+    def answer(body: str, route: Route) -> None:
+        route.fulfill(body=body, content_type="text/html")
+
+    frames = f"<iframe src='{base}/sign-in'></iframe><iframe src='{base}/plain'></iframe>"
+    for path, body in (("framing", frames), ("plain", "<h1>plain</h1>")):
+        visitor.route(f"{base}/{path}", partial(answer, body))
+    visitor.goto(f"{base}/framing")
+    _, ours, plain = visitor.frames
+    expect(plain.locator("h1")).to_have_text("plain")
+    assert ours.url.startswith("chrome-error:")
+    assert ours.locator("h1:text('Sign in')").count() == 0
 
 
 @once
