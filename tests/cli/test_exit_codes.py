@@ -174,7 +174,8 @@ def test_a_reader_that_leaves_is_no_error_message(process: Continuity) -> None:
     assert (done.returncode, done.stderr) == (141, b"")
 
 
-def test_a_full_disk_is_an_error(home: Path) -> None:
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_full_disk_is_an_error(home: Path, unbuffered: str) -> None:
     with open("/dev/full", "wb") as full:
         done = subprocess.run(
             [sys.executable, "-m", "session_continuity", "events", "types"],
@@ -182,6 +183,7 @@ def test_a_full_disk_is_an_error(home: Path) -> None:
             stderr=subprocess.PIPE,
             timeout=30,
             check=False,
+            env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
         )
     assert done.returncode == 1
     assert b"Traceback" not in done.stderr

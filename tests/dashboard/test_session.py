@@ -30,7 +30,8 @@ def fill_stream(connection: Any, session: str, events: int) -> None:
         (events, session),
     )
     connection.execute(
-        "UPDATE supervisor_sessions SET last_sequence_num = %s WHERE instance_id = %s", (events, session)
+        "UPDATE supervisor_sessions SET last_sequence_num = %s, status = 'closed' WHERE instance_id = %s",
+        (events, session),
     )
 
 

@@ -201,6 +201,9 @@ def _write(text: str) -> None:
             sys.stdout.flush()
             stream.write(text.encode("utf-8", "backslashreplace") + b"\n")
             stream.flush()
-    except BrokenPipeError:
+    except OSError as error:
+        # What is still in the buffer would be tried again at the end of the process, and change its exit code.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise click.exceptions.Exit(READER_GONE) from None
+        if isinstance(error, BrokenPipeError):
+            raise click.exceptions.Exit(READER_GONE) from None
+        raise
