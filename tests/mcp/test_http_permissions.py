@@ -345,6 +345,7 @@ def test_its_own_project_is_open_to_it(served: Served, bank: Bank) -> None:
             assert answer["content"][0]["text"].startswith(refused), answer
 
 
+@pytest.mark.parametrize("server", ["embedded"], indirect=True)
 def test_without_the_check_the_other_project_is_found(thief: Thief, monkeypatch: pytest.MonkeyPatch) -> None:
     """The control: the same search for a leak finds one when nothing narrows what is asked."""
     monkeypatch.setattr(limited_client, "within", lambda projects, operation: operation)
