@@ -75,7 +75,7 @@ def queries(bench: Bench, sessions: int, events: int) -> None:
 def _first_page(client: SessionContinuity, minutes: int) -> float:
     began = time.perf_counter()
     client.get_overview(limit=201)
-    client.get_fleet_figures()
+    client.get_system_health()
     client.count_events_by_minute(minutes)
     client.list_projects()
     return time.perf_counter() - began

@@ -17,7 +17,6 @@ from session_continuity.domain import (
     comparison,
     event_store,
     family,
-    fleet_metrics,
     forgetting,
     health,
     leases,
@@ -182,11 +181,10 @@ class AsyncSessionContinuity:
     gather_standup = _awaiting(standup.gather_standup)
     get_family = _awaiting(family.get_family)
     get_system_health = _awaiting(health.get_system_health)
+    get_fleet_metrics = _awaiting(health.get_fleet_metrics)
+    count_events_by_minute = _awaiting(health.count_events_by_minute)
     get_activity = _awaiting(activity.get_activity)
     get_overview = _awaiting(overview.get_overview)
-    get_fleet_metrics = _awaiting(fleet_metrics.get_fleet_metrics)
-    get_fleet_figures = _awaiting(overview.get_fleet_figures)
-    count_events_by_minute = _awaiting(overview.count_events_by_minute)
     list_projects = _awaiting(overview.list_projects)
 
     find_resumable = _awaiting(threads.find_resumable)

@@ -16,7 +16,6 @@ from session_continuity.domain import (
     comparison,
     event_store,
     family,
-    fleet_metrics,
     forgetting,
     health,
     leases,
@@ -110,11 +109,10 @@ class SessionContinuity:
     gather_standup = _blocking(standup.gather_standup)
     get_family = _blocking(family.get_family)
     get_system_health = _blocking(health.get_system_health)
+    get_fleet_metrics = _blocking(health.get_fleet_metrics)
+    count_events_by_minute = _blocking(health.count_events_by_minute)
     get_activity = _blocking(activity.get_activity)
     get_overview = _blocking(overview.get_overview)
-    get_fleet_metrics = _blocking(fleet_metrics.get_fleet_metrics)
-    get_fleet_figures = _blocking(overview.get_fleet_figures)
-    count_events_by_minute = _blocking(overview.count_events_by_minute)
     list_projects = _blocking(overview.list_projects)
 
     find_resumable = _blocking(threads.find_resumable)

@@ -53,11 +53,3 @@ def test_fields_leave_out_what_is_unknown(capsysbinary: pytest.CaptureFixture[by
     output.write_fields({"name": "x", "empty": None, "zero": 0, "no": False, "lines": "a\nb"})
     shown = capsysbinary.readouterr().out.decode().splitlines()
     assert shown == ["name   x", "zero   0", "no     no", "lines  a", "       b"]
-
-
-@pytest.mark.parametrize(
-    ("seconds", "shown"),
-    [(0, "0 s ago"), (119, "119 s ago"), (120, "2 min ago"), (7_200, "2 h ago"), (172_800, "2 d ago")],
-)
-def test_how_long_ago(seconds: int, shown: str) -> None:
-    assert output.ago(datetime.now(UTC) - timedelta(seconds=seconds)) == shown

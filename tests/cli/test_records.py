@@ -316,7 +316,7 @@ def test_the_status_counts_the_silent_and_says_how_to_find_them(continuity: Cont
     told = continuity("status", "--json").document
     assert (told["fleet"]["active"], told["fleet"]["silent"], told["fleet"]["in_flight"]) == (1, 0, 1)
     assert {one["table"] for one in told["storage"]["tables"]} >= {"supervisor_sessions", "event_store"}
-    assert (told["server"]["state"], told["alerts"], told["resident"]) == ("running", 0, None)
+    assert (told["server"]["state"], told["fleet"]["alerts"], told["resident"]) == ("running", 0, None)
     shown = continuity("status", "--silent-for", "1ms")
     assert "sessions silent" in shown.out
     assert "--silent-for 0.001s" in shown.err

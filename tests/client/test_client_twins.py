@@ -19,7 +19,6 @@ from session_continuity.domain import (
     comparison,
     event_store,
     family,
-    fleet_metrics,
     forgetting,
     health,
     leases,
@@ -61,7 +60,6 @@ MODULES = (
     legal_hold,
     alerts,
     storage,
-    fleet_metrics,
     search,
 )
 LIFE = {"run", "close"}

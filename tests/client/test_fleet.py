@@ -99,12 +99,20 @@ def test_the_health_counts_what_needs_a_look(
     connection.execute("UPDATE supervisor_sessions SET status = 'stale' WHERE instance_id = %s", [stale])
     client.close_session(closed)
     client.record_command(alive, NewCommand(command_type="tool", action="run"))
-    client.record_command(alive, NewCommand(command_type="tool", action="run", outcome="failure"))
-    new_session(client, "other")
+    slow = NewCommand(command_type="tool", action="run", outcome="failure", execution_time_ms=5_001)
+    for session in (alive, new_session(client, "other")):
+        client.record_command(session, slow)
+        client.record_command(session, NewCommand(command_type="tool", action="run", execution_time_ms=5_000))
+    connection.execute(
+        "INSERT INTO alerts (rule, subject, project, severity) VALUES ('stale', %s, 'demo', 'warning'),"
+        " ('stale', 'elsewhere', 'other', 'warning')",
+        [stale],
+    )
     health = client.get_system_health(project="demo")
-    figures = (health.active, health.stale, health.silent, health.in_flight, health.failed_last_hour)
-    assert figures == (2, 1, 1, 1, 1)
-    assert client.get_system_health().active == 3
+    assert (health.active, health.stale, health.closed, health.silent) == (2, 1, 1, 1)
+    assert (health.in_flight, health.failed_last_hour, health.slow_last_hour, health.alerts) == (2, 1, 1, 1)
+    everywhere = client.get_system_health()
+    assert (everywhere.active, everywhere.slow_last_hour, everywhere.alerts) == (3, 2, 2)
     assert client.get_system_health(silent_for=timedelta(hours=1)).silent == 0
     assert set(health.table_bytes) == {"supervisor_sessions", "command_log", "event_store", "checkpoints"}
     assert all(size > 0 for size in health.table_bytes.values())

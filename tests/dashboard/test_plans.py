@@ -8,10 +8,9 @@ from typing import Any
 import psycopg
 import pytest
 from tests.conftest import RunningServer
-from tests.postgres.test_query_plans import ONE, OVERVIEW, SEED, TIMELINE, nodes
+from tests.postgres.test_query_plans import ONE, OVERVIEW, TIMELINE, nodes, seed
 
 from session_continuity.domain.alert_rules import DATABASE_RULES, USUAL_ALERTS
-from session_continuity.domain.work_state import SCHEMA_VERSION
 from session_continuity.postgres.statements import statement
 
 Connection = psycopg.Connection[Any]
@@ -21,7 +20,8 @@ NOWHERE = {"before": None, "before_id": "00000000-0000-0000-0000-000000000000", 
 
 STATEMENTS: dict[str, dict[str, Any]] = {
     "get_overview": OVERVIEW | {"statuses": ["active", "stale", "closed"]},
-    "get_fleet_figures": EVERYBODY,
+    "get_system_health": EVERYBODY | {"silent_for": "30 minutes"},
+    "get_fleet_metrics": {"counted": 10_000, "named": 50},
     "count_events_by_minute": EVERYBODY | {"minutes": 120},
     "list_projects": {"projects": None, "limit": 100},
     "get_timeline": ONE | TIMELINE,
@@ -51,9 +51,7 @@ MAY_READ_THROUGH = {"evaluate_archive_overdue": {"supervisor_sessions"}}
 def filled(server: RunningServer) -> Iterator[Connection]:
     name = server.create_database()
     with psycopg.connect(server.conninfo(name), autocommit=True) as connection:
-        for command in SEED:
-            parameters = (SCHEMA_VERSION,) if "%s" in command else None
-            connection.execute((command.replace(" % ", " %% ") if parameters else command).encode(), parameters)
+        seed(connection)
         connection.execute(
             "INSERT INTO search_documents (kind, instance_id, reference, at, words)"
             " SELECT 'event', 'p-PS-000007', n, now(), search_vector('word' || n) FROM generate_series(1, 20000) n"

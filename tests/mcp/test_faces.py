@@ -39,7 +39,6 @@ SERVICES = dict.fromkeys(
 PAGES = dict.fromkeys(
     (
         "get_activity",
-        "get_fleet_figures",
         "count_events_by_minute",
         "list_projects",
         "find_timeline_entry",

@@ -19,7 +19,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.resident.conftest import Residents, Running, residents, wait_until
 from tests.services.fleet import many
 
-from session_continuity import NewCommand, SessionContinuity
+from session_continuity import NewCommand, NewEvent, SessionContinuity
 from session_continuity.web.metrics import exposition
 from session_continuity.web.tokens import TokenFile
 
@@ -55,6 +55,19 @@ def scraped(client: SessionContinuity, connection: psycopg.Connection[Any]) -> s
             session,
             NewCommand(command_type="tool", action="x", outcome=outcome, execution_time_ms=took),  # pyright: ignore
         )
+    note = NewEvent(event_type="note_recorded", event_data={"text": "x"})
+    client.append_events(session, [note, note])
+    client.take_checkpoint(session)
+    client.append_events(session, [note])
+    connection.execute(
+        "UPDATE event_store SET timestamp = date_trunc('minute', now())"
+        " - CASE event_type WHEN 'note_recorded' THEN interval '30 seconds' ELSE interval '2 minutes' END"
+    )
+    connection.execute(
+        "UPDATE supervisor_sessions SET last_heartbeat = now() - interval '20 minutes' WHERE instance_id = %s",
+        (session,),
+    )
+    connection.execute("INSERT INTO alerts (rule, subject, severity) VALUES ('slow', 'make', 'warning')")
     client.record_pass("alerts", holder="one", seconds=2, done=0, report={}, error="no")
     return exposition(client, nothing_waits).decode()
 
@@ -63,6 +76,10 @@ def test_the_figures_are_those_of_the_records(scraped: str) -> None:
     assert value(scraped, "continuity_up") == 1
     assert value(scraped, "continuity_sessions", status="active") == 4
     assert value(scraped, "continuity_project_active_sessions", project="shop") == 3
+    assert 1_200 <= value(scraped, "continuity_oldest_active_heartbeat_seconds") < 1_300
+    assert value(scraped, "continuity_unsaved_events") == 4  # a first event of three, and a note
+    assert value(scraped, "continuity_events_last_minute") == 3
+    assert value(scraped, "continuity_alerts", rule="slow") == 1
     assert value(scraped, "continuity_commands_failed_last_hour") == 1
     assert value(scraped, "continuity_commands_slow_last_hour") == 1
     assert value(scraped, "continuity_service_last_pass_failed", service="alerts") == 1

@@ -44,11 +44,11 @@ SEED = (
         CASE WHEN n % 200 = 0 THEN 'failure' ELSE 'success' END, now() - (10000 - n) * interval '1 second', 1,
         gen_random_uuid()
     FROM generate_series(0, 9999) n""",
-    """INSERT INTO checkpoints (instance_id, checkpoint_type, sequence_num, timestamp, created_at, owner_epoch,
+    f"""INSERT INTO checkpoints (instance_id, checkpoint_type, sequence_num, timestamp, created_at, owner_epoch,
         state_hash, schema_version)
     SELECT 'p-PS-' || lpad((1 + n % 20)::text, 6, '0'), CASE WHEN n % 50 = 0 THEN 'manual' ELSE 'automatic' END,
         10 * (1 + n / 20), now() - (2000 - n) * interval '10 s', now() - (2000 - n) * interval '10 s', 1,
-        '\\x00', %s
+        '\\x00', {SCHEMA_VERSION}
     FROM generate_series(0, 1999) n""",
 )
 ANY_SESSION = dict.fromkeys(
@@ -220,14 +220,16 @@ CASES = {
 }
 
 
+def seed(connection: Connection) -> None:
+    for command in SEED:
+        connection.execute(command.encode())
+
+
 @pytest.fixture(scope="module")
 def seeded(server: RunningServer) -> Iterator[Connection]:
     name = server.create_database()
     with psycopg.connect(server.conninfo(name), autocommit=True) as connection:
-        for command in SEED:
-            parameters = (SCHEMA_VERSION,) if "%s" in command else None
-            text = command.replace(" % ", " %% ") if parameters else command
-            connection.execute(text.encode(), parameters)
+        seed(connection)
         connection.execute("VACUUM ANALYZE")
         yield connection
     server.drop_database(name)

@@ -10,8 +10,9 @@ from uuid import UUID, uuid4
 import click
 
 from session_continuity.cli.arguments import Call, Group, before_option, limit_option, pass_call
-from session_continuity.cli.output import ago, write_note, write_table
+from session_continuity.cli.output import write_note, write_table
 from session_continuity.cli.person import person_option
+from session_continuity.domain.measures import ago
 
 if TYPE_CHECKING:
     from session_continuity.domain.alerts import Alert

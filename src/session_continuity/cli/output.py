@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, TextIO
 
 import click
@@ -125,17 +125,6 @@ def write_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, not
 def cell(value: object) -> str:
     """A value as one short line."""
     return printable(shorten(" ".join(_text(value)[: 10 * CELL].split()), CELL)) or "-"
-
-
-def ago(moment: datetime | None) -> str:
-    """How long ago a time is, in the unit that tells most."""
-    if moment is None:
-        return "-"
-    seconds = max(0, round((datetime.now(UTC) - moment).total_seconds()))
-    for unit, size in (("d", 86_400), ("h", 3_600), ("min", 60)):
-        if seconds >= 2 * size:
-            return f"{seconds // size} {unit} ago"
-    return f"{seconds} s ago"
 
 
 def is_terminal(stream: TextIO) -> bool:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from session_continuity.cli.arguments import Call, Command, before_option, limit_option, pass_call, project_option
-from session_continuity.cli.output import ago, write_note, write_table
+from session_continuity.cli.output import write_note, write_table
+from session_continuity.domain.measures import ago
 
 if TYPE_CHECKING:
     from session_continuity.domain.search import Found

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from session_continuity.cli.arguments import Call, Command, pass_call, read_stdin
-from session_continuity.cli.output import ago, write_fields, write_note
+from session_continuity.cli.output import write_fields, write_note
+from session_continuity.domain.measures import ago
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

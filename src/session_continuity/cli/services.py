@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import click
 
 from session_continuity.cli.arguments import Call, Group, pass_call
-from session_continuity.cli.output import ago, write_fields, write_table
+from session_continuity.cli.output import write_fields, write_table
+from session_continuity.domain.measures import ago
 
 if TYPE_CHECKING:
     from session_continuity.domain.service_passes import ServicePass, ServiceState
@@ -30,7 +31,7 @@ def list_services(call: Call) -> None:
         unknown = ServiceState(name=service.name, holder=None, epoch=None, expires_at=None, last_pass=None)
         found.setdefault(service.name, unknown)
     states = [found[name] for name in sorted(found)]
-    call.answer(states, lambda: _show(states))
+    call.answer(states, lambda: show_services(states))
 
 
 @services.command(
@@ -62,11 +63,12 @@ def _services(call: Call, *, release: bool = False) -> list[Service]:
     return services_of(call.settings, release=release)
 
 
-def _show(states: list[ServiceState]) -> None:
+def show_services(states: list[ServiceState]) -> None:
+    """Print who does each service's work, and what its last pass did."""
     write_table(
         ("service", "holder", "last pass", "done", "report", "error"),
         [(state.name, state.holder, *_cells(state.last_pass)) for state in states],
-        nothing="no service",
+        nothing="no service has run",
     )
 
 

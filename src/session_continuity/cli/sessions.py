@@ -25,9 +25,10 @@ from session_continuity.cli.arguments import (
     pass_call,
     project_option,
 )
-from session_continuity.cli.output import ago, write_fields, write_note, write_table, write_text
+from session_continuity.cli.output import write_fields, write_note, write_table, write_text
 from session_continuity.cli.person import person_option
 from session_continuity.domain.errors import InvalidInput
+from session_continuity.domain.measures import ago
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

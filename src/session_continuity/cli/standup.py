@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import click
 
 from session_continuity.cli.arguments import TIME, Call, Command, limit_option, pass_call
-from session_continuity.cli.output import ago, write_note, write_table
+from session_continuity.cli.output import write_note, write_table
+from session_continuity.domain.measures import ago
 
 if TYPE_CHECKING:
     from session_continuity.domain.standup import Standup

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from session_continuity.cli.arguments import DURATION, Call, Command, pass_call, project_option
-from session_continuity.cli.output import ago, write_fields, write_note, write_table
+from session_continuity.cli.output import write_fields, write_note, write_table
+from session_continuity.cli.services import show_services
+from session_continuity.domain.measures import size
 
 if TYPE_CHECKING:
     from session_continuity.domain.health import SystemHealth
-    from session_continuity.domain.service_passes import ServiceState
     from session_continuity.domain.storage import Storage, TableFigures
 
-_UNITS = (("GB", 1e9), ("MB", 1e6), ("kB", 1e3))
 _SHOWN = 8
 
 
@@ -34,11 +34,9 @@ def status(call: Call, project: str | None, silent_for: timedelta) -> None:
     client = call.client
     health = client.get_system_health(project=project, silent_for=silent_for)
     services, storage = client.list_services(), client.get_storage()
-    alerts = client.list_alerts(is_open=True, limit=1_000)
     server, resident = _server(call), _resident(call)
     answer = {
         "fleet": health,
-        "alerts": len(alerts),
         "services": services,
         "storage": storage,
         "server": server,
@@ -46,8 +44,8 @@ def status(call: Call, project: str | None, silent_for: timedelta) -> None:
     }
 
     def show() -> None:
-        _show_fleet(health, len(alerts))
-        _show_services(services)
+        _show_fleet(health)
+        show_services(services)
         _show_storage(storage)
         write_fields({"resident server": resident["url"] if resident else "does not run", **server})
         if health.silent:
@@ -74,29 +72,19 @@ def _resident(call: Call) -> dict[str, Any] | None:
     return None if found is None else found.as_json()
 
 
-def _show_fleet(health: SystemHealth, alerts: int) -> None:
+def _show_fleet(health: SystemHealth) -> None:
     shown: dict[str, Any] = {
         "project": health.project,
         "sessions active": health.active,
         "sessions stale": health.stale,
+        "sessions closed": health.closed,
         "sessions silent": health.silent,
         "commands in flight": health.in_flight,
         "commands failed in the last hour": health.failed_last_hour,
-        "alerts": alerts,
+        "commands over 5 s in the last hour": health.slow_last_hour,
+        "alerts": health.alerts,
     }
     write_fields({name: str(value) for name, value in shown.items() if value is not None})
-
-
-def _show_services(services: list[ServiceState]) -> None:
-    rows: list[tuple[object, ...]] = []
-    for service in services:
-        last = service.last_pass
-        if last is None:
-            rows.append((service.name, "never", None, None))
-        else:
-            report = ", ".join(f"{name} {figure}" for name, figure in last.report.items())
-            rows.append((service.name, ago(last.finished_at), last.done, last.error or report))
-    write_table(("service", "last pass", "done", "report"), rows, nothing="no service has run")
 
 
 def _show_storage(storage: Storage) -> None:
@@ -107,7 +95,7 @@ def _show_storage(storage: Storage) -> None:
     )
     write_table(
         ("largest index", "size", "scans"),
-        [(one.index, _size(one.bytes), f"{one.scans:,}") for one in storage.indexes[:_SHOWN]],
+        [(one.index, size(one.bytes), f"{one.scans:,}") for one in storage.indexes[:_SHOWN]],
         nothing="no index",
     )
     write_table(
@@ -118,24 +106,17 @@ def _show_storage(storage: Storage) -> None:
     by_state = ", ".join(f"{count} {state}" for state, count in storage.connections.items())
     write_fields(
         {
-            "server": f"PostgreSQL {storage.server_version}",
-            "database": _size(storage.database_bytes),
+            "PostgreSQL": storage.server_version,
+            "database": size(storage.database_bytes),
             "connections": f"{sum(storage.connections.values())} of {storage.max_connections}: {by_state}",
         }
     )
 
 
 def _table_row(one: TableFigures) -> tuple[object, ...]:
-    sizes = _size(one.table_bytes), _size(one.index_bytes)
+    sizes = size(one.table_bytes), size(one.index_bytes)
     return (one.table, f"{one.rows:,}", *sizes, _growth(one.bytes_per_day))
 
 
 def _growth(bytes_per_day: float | None) -> str:
-    return "known in an hour" if bytes_per_day is None else _size(bytes_per_day)
-
-
-def _size(size: float) -> str:
-    for unit, least in _UNITS:
-        if abs(size) >= least:
-            return f"{size / least:.1f} {unit}"
-    return f"{size:.0f} bytes"
+    return "known in an hour" if bytes_per_day is None else size(bytes_per_day)

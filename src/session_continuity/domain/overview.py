@@ -1,5 +1,4 @@
-"""The overview: the latest sessions with what each is doing now, and the figures of the fleet (report: Create
-Admin Dashboard)."""
+"""The overview: the latest sessions with what each is doing now (report: Create Admin Dashboard)."""
 
 from __future__ import annotations
 
@@ -24,12 +23,6 @@ from session_continuity.domain.session_registry import (
 
 AMONG = 10_000
 """A text is looked for among so many sessions of each state, the latest heartbeat first."""
-
-COUNTED = 10_000
-"""Counts end here, so that a look at a huge store stays cheap."""
-
-SLOW_MS = 5_000
-"""The report's limit: a command that takes longer is slow."""
 
 _SESSION = len(Session.__dataclass_fields__)
 
@@ -60,26 +53,6 @@ class SessionNow:
     last_event: LastEvent | None
     checkpoint_at: datetime | None
     unsaved_events: int
-
-
-class FleetFigures(NamedTuple):
-    """Sessions by state, the last hour's commands that failed or took over 5 seconds, and the alerts that last.
-    Counts end at 10,000."""
-
-    at: datetime
-    active: int
-    stale: int
-    closed: int
-    failed_commands: int
-    slow_commands: int
-    alerts: int
-
-
-class MinuteCount(NamedTuple):
-    """The events of one minute."""
-
-    minute: datetime
-    events: int
 
 
 def get_overview(
@@ -114,29 +87,6 @@ def get_overview(
         return [_now(row) for row in rows]
 
     return Operation("get_overview", steps)
-
-
-def get_fleet_figures(*, project: str | None = None) -> Operation[FleetFigures]:
-    """The figures of now, of one project or of all."""
-    parameters = {**ALL_PROJECTS, "project": project, "counted": COUNTED}
-
-    def steps() -> Steps[FleetFigures]:
-        rows = yield Statement("get_fleet_figures", parameters)
-        return FleetFigures._make(rows[0])
-
-    return Operation("get_fleet_figures", steps)
-
-
-def count_events_by_minute(minutes: int) -> Operation[list[MinuteCount]]:
-    """How many events happened in each of the last minutes, the running one last; a minute counts to 10,000.
-    Raises InvalidInput."""
-    parameters = {**ALL_PROJECTS, "minutes": check_limit(minutes, 1_440), "counted": COUNTED}
-
-    def steps() -> Steps[list[MinuteCount]]:
-        rows = yield Statement("count_events_by_minute", parameters)
-        return [MinuteCount._make(row) for row in rows]
-
-    return Operation("count_events_by_minute", steps)
 
 
 def list_projects(*, limit: int = 1_000) -> Operation[list[str]]:

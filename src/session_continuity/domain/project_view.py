@@ -38,8 +38,8 @@ BY_INSTANCE: Mapping[str, str] = {
 OVER_SESSIONS = frozenset({
     "find_sessions", "find_silent_sessions", "find_resumable", "find_events", "search_commands",
     "search_failed_commands", "list_checkpoints", "get_family", "get_system_health", "find_sessions_since",
-    "find_results_since", "get_overview", "get_fleet_figures", "count_events_by_minute", "list_projects",
-    "list_actions", "list_alerts", "acknowledge_alert", "search_records",
+    "find_results_since", "get_overview", "count_events_by_minute", "list_projects", "list_actions",
+    "list_alerts", "acknowledge_alert", "search_records",
 })  # fmt: skip
 """Statements over many sessions: they take `projects`."""
 

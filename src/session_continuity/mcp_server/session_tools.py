@@ -181,11 +181,14 @@ async def get_family(app: App, instance_id: InstanceId, fields: FieldNames | Non
 
 @tool("Get the system's health", READS, record_schema(SystemHealth))
 async def get_system_health(app: App, project: Name | None = None, silent_for: Duration | None = None) -> Answer:
-    """Count active, stale and silent sessions, commands in flight and failed; give table sizes."""
+    """Count sessions, commands in flight, failed and slow, and alerts; give table sizes."""
     health = await app.client.get_system_health(
         project=project, silent_for=SILENT_AFTER if silent_for is None else silent_for
     )
-    names = ("active", "stale", "silent", "in_flight", "failed_last_hour", "table_bytes")
+    names = (
+        "active", "stale", "closed", "silent", "in_flight", "failed_last_hour", "slow_last_hour", "alerts",
+        "table_bytes",
+    )  # fmt: skip
     text = line(plain(health), names)
     if health.silent:
         text += f"\nthe silent ones: list_sessions status=active silent_for={health.silent_for_seconds:g}s"

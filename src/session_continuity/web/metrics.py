@@ -23,8 +23,9 @@ from starlette.routing import Route
 from session_continuity.client import SessionContinuity
 from session_continuity.domain.alerts import MOST_FOUND
 from session_continuity.domain.errors import SessionContinuityError
-from session_continuity.domain.fleet_metrics import FleetMetrics
+from session_continuity.domain.health import FleetMetrics, SystemHealth
 from session_continuity.domain.service_passes import ServiceState
+from session_continuity.domain.session_registry import STATUSES
 from session_continuity.domain.storage import Storage
 from session_continuity.web.access import require_scope
 from session_continuity.web.refusals import RefusedRequest
@@ -71,21 +72,23 @@ class _Figures(Collector):
         )
         yield from _spool(*self._waiting())
         try:
-            fleet = self._client.get_fleet_metrics()
+            health, fleet = self._client.get_system_health(), self._client.get_fleet_metrics()
+            last_minute, _ = self._client.count_events_by_minute(2)
             services, storage = self._client.list_services(), self._client.get_storage()
         except SessionContinuityError:
             yield _gauge("continuity_up", "Whether the database answered.", 0)
         else:
             yield _gauge("continuity_up", "Whether the database answered.", 1)
-            yield from _fleet(fleet)
-            yield from _services(services, fleet.at)
+            yield from _fleet(health, fleet, last_minute.events)
+            yield from _services(services, health.checked_at)
             yield from _storage(storage)
         yield _gauge("continuity_scrape_seconds", "How long these figures took.", time.monotonic() - began)
 
 
-def _fleet(fleet: FleetMetrics) -> Iterator[Metric]:
-    yield _labelled("continuity_sessions", "Sessions by state; closed ones count to 10,000.", "status",
-                    fleet.sessions.items())  # fmt: skip
+def _fleet(health: SystemHealth, fleet: FleetMetrics, events_last_minute: int) -> Iterator[Metric]:
+    sessions = {status: getattr(health, status) for status in STATUSES}
+    yield _labelled("continuity_sessions", "Sessions by state, each to 10,000.", "status",
+                    sessions.items())  # fmt: skip
     yield _labelled("continuity_project_active_sessions", "Active sessions of the busiest projects.", "project",
                     fleet.active_by_project.items())  # fmt: skip
     yield _gauge("continuity_oldest_active_heartbeat_seconds", "Age of the oldest heartbeat of an active session.",
@@ -93,15 +96,15 @@ def _fleet(fleet: FleetMetrics) -> Iterator[Metric]:
     yield _gauge("continuity_unsaved_events", "Events of active sessions that no checkpoint covers.",
                  fleet.unsaved_events)  # fmt: skip
     yield _gauge("continuity_commands_in_flight", "Commands whose outcome is not known yet, to 10,000.",
-                 fleet.in_flight)  # fmt: skip
+                 health.in_flight)  # fmt: skip
     yield _gauge("continuity_commands_failed_last_hour", "Commands of the last hour that failed, to 10,000.",
-                 fleet.failed_commands)  # fmt: skip
+                 health.failed_last_hour)  # fmt: skip
     yield _gauge("continuity_commands_slow_last_hour", "Commands of the last hour over 5 seconds, to 10,000.",
-                 fleet.slow_commands)  # fmt: skip
+                 health.slow_last_hour)  # fmt: skip
     yield _gauge("continuity_events_last_minute", "Events of the last whole minute, to 10,000.",
-                 fleet.events_last_minute)  # fmt: skip
+                 events_last_minute)  # fmt: skip
     yield _labelled("continuity_alerts", f"Alerts that last, to {MOST_FOUND} of a rule.", "rule",
-                    fleet.alerts.items())  # fmt: skip
+                    fleet.alerts_by_rule.items())  # fmt: skip
 
 
 def _services(services: Iterable[ServiceState], now: datetime) -> Iterator[Metric]:

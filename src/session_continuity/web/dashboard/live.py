@@ -18,7 +18,8 @@ from starlette.responses import StreamingResponse
 
 from session_continuity.async_client import AsyncSessionContinuity
 from session_continuity.domain.errors import SessionContinuityError
-from session_continuity.domain.overview import FleetFigures, MinuteCount, SessionNow
+from session_continuity.domain.health import MinuteCount, SystemHealth
+from session_continuity.domain.overview import SessionNow
 from session_continuity.web.dashboard.rendering import HEADERS, Templates
 from session_continuity.web.sign_in import Viewer
 
@@ -123,17 +124,17 @@ class Feed:
 
     async def figures(
         self, client: AsyncSessionContinuity, *, whole: bool
-    ) -> tuple[FleetFigures, list[MinuteCount]]:
+    ) -> tuple[SystemHealth, list[MinuteCount]]:
         """The figures of the fleet and its events by minute. Those of the whole fleet are counted on from the last
         time: minutes that are over change no more."""
-        fleet = await client.get_fleet_figures()
+        health = await client.get_system_health()
         if not whole:
-            return fleet, await client.count_events_by_minute(CHART_MINUTES)
-        fresh = self._minutes_at is None or fleet.at - self._minutes_at > timedelta(minutes=5)
+            return health, await client.count_events_by_minute(CHART_MINUTES)
+        fresh = self._minutes_at is None or health.checked_at - self._minutes_at > timedelta(minutes=5)
         counted = await client.count_events_by_minute(CHART_MINUTES if fresh else 7)
         kept = [] if fresh else [one for one in self._minutes if one.minute < counted[0].minute]
-        self._minutes, self._minutes_at = [*kept, *counted][-CHART_MINUTES:], fleet.at
-        return fleet, self._minutes
+        self._minutes, self._minutes_at = [*kept, *counted][-CHART_MINUTES:], health.checked_at
+        return health, self._minutes
 
     async def _look_on(self) -> None:
         next_figures = 0.0
@@ -173,8 +174,8 @@ class Feed:
     async def _look_at_figures(self) -> None:
         if not any(listener.projects is None for listener in self._listeners):
             return
-        fleet, minutes = await self.figures(self._client, whole=True)
-        html = self._templates.html("figures.html", {"fleet": fleet, "minutes": minutes})
+        health, minutes = await self.figures(self._client, whole=True)
+        html = self._templates.html("figures.html", {"health": health, "minutes": minutes})
         for listener in self._listeners:
             if listener.projects is None:
                 listener.figures = html

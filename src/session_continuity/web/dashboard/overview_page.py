@@ -62,11 +62,11 @@ async def show(visit: Visit) -> Response:
     }  # fmt: skip
     if visit.wants_fragment:
         return visit.page("session_table.html", **context)
-    fleet, minutes = await visit.feed.figures(
+    health, minutes = await visit.feed.figures(
         visit.client, whole=visit.viewer is not None and visit.viewer.projects is None
     )
     context |= {
-        "fleet": fleet, "minutes": minutes, "projects": await visit.client.list_projects(),
+        "health": health, "minutes": minutes, "projects": await visit.client.list_projects(),
         "sorts": {name: label for name, (label, _) in SORTS.items()}, "views": VIEWS,
         "statuses": STATUSES, "types": INSTANCE_TYPES,
     }  # fmt: skip

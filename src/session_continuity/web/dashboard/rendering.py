@@ -17,6 +17,7 @@ from markupsafe import Markup
 from starlette.datastructures import Headers
 from starlette.responses import Response
 
+from session_continuity.domain.measures import ago, duration, size
 from session_continuity.domain.text import printable
 from session_continuity.web.dashboard import charts
 
@@ -133,44 +134,6 @@ def _visible_lines(text: str) -> str:
 def iso(moment: datetime | None) -> str:
     """A time for machines, in UTC to the millisecond."""
     return "" if moment is None else moment.astimezone(UTC).isoformat(timespec="milliseconds")
-
-
-def ago(moment: datetime | None) -> str:
-    """How long ago a time is, in the unit that tells most; the page counts on."""
-    if moment is None:
-        return "never"
-    seconds = round((datetime.now(UTC) - moment).total_seconds())
-    return "in the future" if seconds < -5 else f"{duration(max(0, seconds) * 1_000)} ago"
-
-
-def duration(milliseconds: float | None) -> str:
-    """A length of time in one or two units: 340 ms, 5.2 s, 3 min, 2 h 5 min, 4 d."""
-    if milliseconds is None:
-        return ""
-    if milliseconds < 1_000:
-        return f"{milliseconds:.0f} ms"
-    seconds = milliseconds / 1_000
-    if seconds < 10 and milliseconds % 1_000:
-        return f"{seconds:.1f} s"
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    minutes, hours = int(seconds // 60), int(seconds // 3_600)
-    if minutes < 120:
-        return f"{minutes} min"
-    if hours < 48:
-        return f"{hours} h {minutes % 60} min" if minutes % 60 else f"{hours} h"
-    return f"{hours // 24} d"
-
-
-def size(amount: float | None) -> str:
-    """Bytes in decimal units."""
-    if amount is None:
-        return ""
-    for unit in ("B", "kB", "MB", "GB"):
-        if abs(amount) < 1_000:
-            return f"{amount:.0f} {unit}" if unit == "B" or abs(amount) >= 100 else f"{amount:.1f} {unit}"
-        amount /= 1_000
-    return f"{amount:.1f} TB"
 
 
 def number(count: float | None) -> str:

@@ -8,7 +8,7 @@ from starlette.responses import Response
 
 from session_continuity.domain.command_log import SEARCHED_OUTCOMES
 from session_continuity.domain.errors import InvalidInput
-from session_continuity.domain.overview import SLOW_MS
+from session_continuity.domain.health import SLOW_MS
 from session_continuity.domain.search import SEARCH_KINDS, Found
 from session_continuity.web.dashboard.visit import Visit, place_of
 
