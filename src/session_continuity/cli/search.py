@@ -10,6 +10,7 @@ import click
 from session_continuity.cli.arguments import Call, Command, before_option, limit_option, pass_call, project_option
 from session_continuity.cli.output import write_note, write_table
 from session_continuity.domain.measures import ago
+from session_continuity.domain.paging import write_place
 
 if TYPE_CHECKING:
     from session_continuity.domain.search import Found
@@ -68,4 +69,4 @@ def _show(found: list[Found], limit: int) -> None:
         nothing="nothing found",
     )
     if len(found) == limit:
-        write_note(f"more: --before {found[-1].at.isoformat()},{found[-1].document_id}")
+        write_note(f"more: --before {write_place(found[-1].at, found[-1].document_id)}")

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from session_continuity.domain.errors import Conflict, NotFound
 from session_continuity.domain.operation import Operation, Statement, Steps
-from session_continuity.domain.session_registry import Place, check_limit, check_place
+from session_continuity.domain.paging import Place, check_limit, check_place
 
 ArchiveState = Literal["writing", "written", "finished", "deleted"]
 

@@ -10,8 +10,9 @@ from uuid import UUID
 
 from session_continuity.domain.identity import new_operation_id
 from session_continuity.domain.operation import ALL_PROJECTS, Operation, Statement, Steps
+from session_continuity.domain.paging import Place, check_limit, check_place
 from session_continuity.domain.payload import check_text, encode_object
-from session_continuity.domain.session_registry import Place, check_choice, check_limit, check_place
+from session_continuity.domain.session_registry import check_choice
 
 T = TypeVar("T")
 

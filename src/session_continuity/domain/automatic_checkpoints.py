@@ -13,7 +13,8 @@ from uuid import UUID
 from session_continuity.domain.checkpoints import Checkpoint, take_checkpoint
 from session_continuity.domain.errors import InvalidInput
 from session_continuity.domain.operation import Operation, Statement, Steps
-from session_continuity.domain.session_registry import check_limit, check_percent
+from session_continuity.domain.paging import check_limit
+from session_continuity.domain.session_registry import check_percent
 
 IDLE_AFTER = timedelta(minutes=10)
 """Without an event for so long, a session is idle."""

@@ -14,16 +14,13 @@ from session_continuity.domain.errors import Conflict, Fenced, NotFound, Operati
 from session_continuity.domain.fold import FoldedEvent, fold
 from session_continuity.domain.identity import check_instance_id, operation_id
 from session_continuity.domain.operation import ALL_PROJECTS, Contended, Operation, Rows, Statement, Steps
-from session_continuity.domain.payload import check_text, encode_object
+from session_continuity.domain.paging import Place, check_limit, check_place
+from session_continuity.domain.payload import check_text, check_time, encode_object
 from session_continuity.domain.session_registry import (
     INHERITING,
-    Place,
     Session,
     check_choice,
-    check_limit,
     check_percent,
-    check_place,
-    check_time,
     explain_refusal,
     moved_on,
     not_found,

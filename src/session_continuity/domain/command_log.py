@@ -11,15 +11,9 @@ from uuid import UUID
 from session_continuity.domain.errors import InvalidInput, NotFound, OperationConflict
 from session_continuity.domain.identity import check_instance_id, operation_id
 from session_continuity.domain.operation import ALL_PROJECTS, Operation, Statement, Steps
-from session_continuity.domain.payload import check_text, encode_object, encode_payload
-from session_continuity.domain.session_registry import (
-    Place,
-    check_choice,
-    check_limit,
-    check_place,
-    check_time,
-    refuse_forgotten,
-)
+from session_continuity.domain.paging import Place, check_limit, check_place
+from session_continuity.domain.payload import check_text, check_time, encode_object, encode_payload
+from session_continuity.domain.session_registry import check_choice, refuse_forgotten
 
 Outcome = Literal["success", "failure", "unknown", "cancelled"]
 OUTCOMES = ("success", "failure", "unknown", "cancelled")

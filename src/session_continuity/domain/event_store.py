@@ -19,16 +19,9 @@ from session_continuity.domain.errors import (
 )
 from session_continuity.domain.identity import check_instance_id, event_id, operation_id
 from session_continuity.domain.operation import ALL_PROJECTS, Operation, Statement, Steps
-from session_continuity.domain.payload import encode_object
-from session_continuity.domain.session_registry import (
-    Place,
-    check_limit,
-    check_place,
-    check_time,
-    explain_refusal,
-    moved_on,
-    session_from_row,
-)
+from session_continuity.domain.paging import Place, check_limit, check_place
+from session_continuity.domain.payload import check_time, encode_object
+from session_continuity.domain.session_registry import explain_refusal, moved_on, session_from_row
 
 REPORT_EVENT_TYPES = (
     "instance_registered",

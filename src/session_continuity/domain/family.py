@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 from session_continuity.domain.identity import check_instance_id
 from session_continuity.domain.operation import ALL_PROJECTS, Operation, Statement, Steps
-from session_continuity.domain.session_registry import Session, check_limit, not_found, session_from_row
+from session_continuity.domain.paging import check_limit
+from session_continuity.domain.session_registry import Session, not_found, session_from_row
 
 
 class Relative(NamedTuple):

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from session_continuity.domain.errors import InvalidInput
 from session_continuity.domain.operation import ALL_PROJECTS, Operation, Statement, Steps
-from session_continuity.domain.session_registry import check_limit
+from session_continuity.domain.paging import check_limit
 
 SILENT_AFTER = timedelta(minutes=30)
 """The report's limit: an active session without a heartbeat for longer is suspect."""

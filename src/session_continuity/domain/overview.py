@@ -8,16 +8,14 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from session_continuity.domain.operation import ALL_PROJECTS, Operation, Statement, Steps
+from session_continuity.domain.paging import Place, check_limit, check_place
 from session_continuity.domain.session_registry import (
     INSTANCE_TYPES,
     STATUSES,
     InstanceType,
-    Place,
     Session,
     Status,
     check_choice,
-    check_limit,
-    check_place,
     session_from_row,
 )
 

@@ -1,4 +1,4 @@
-"""JSON payloads and texts: what the store keeps is exactly what can be read back.
+"""JSON payloads, texts and times: what the store keeps is exactly what can be read back.
 
 PostgreSQL's jsonb refuses some of what JSON parsers accept (NUL, lone surrogates) and stores some of what
 they can't read again (deep nesting, huge numbers). Everything is checked here, before it is sent.
@@ -10,6 +10,7 @@ import json
 import math
 import re
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any, cast
 
 import orjson
@@ -23,6 +24,7 @@ DEPTH_LIMIT = 200
 """Deepest nesting of a payload."""
 
 
+_EARLIEST, _LATEST = datetime(1, 1, 2, tzinfo=UTC), datetime(9999, 12, 30, tzinfo=UTC)
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 
@@ -183,3 +185,14 @@ def _depth(encoded: bytes) -> int:
         elif byte in (0x5D, 0x7D):
             level -= 1
     return deepest
+
+
+def check_time(name: str, value: datetime | None) -> datetime | None:
+    if value is not None and value.tzinfo is None:
+        raise InvalidInput(f"{name} has no time zone", code="time_without_zone", field=name)
+    try:
+        if value is not None and not _EARLIEST < value.astimezone(UTC) < _LATEST:
+            raise OverflowError
+    except OverflowError:
+        raise InvalidInput(f"{name} lies outside the years 1 to 9999", code="time_range", field=name) from None
+    return value

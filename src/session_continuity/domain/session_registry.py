@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from typing import Any, Literal, TypeAlias
+from datetime import datetime, timedelta
+from typing import Any, Literal
 from uuid import UUID
 
 from session_continuity.domain.errors import (
@@ -19,11 +19,8 @@ from session_continuity.domain.errors import (
 )
 from session_continuity.domain.identity import check_instance_id, new_instance_id, operation_id
 from session_continuity.domain.operation import ALL_PROJECTS, Operation, Rows, Statement, Steps
-from session_continuity.domain.payload import check_text, encode_object
-
-Place: TypeAlias = datetime | tuple[datetime, Any]
-"""Where the next page of a list begins: before a time, or before the row of that time and id, so that rows of
-one time are not lost between two pages."""
+from session_continuity.domain.paging import Place, check_limit, check_place
+from session_continuity.domain.payload import check_text, check_time, encode_object
 
 InstanceType = Literal["PS", "MS"]
 Status = Literal["active", "stale", "closed"]
@@ -70,7 +67,6 @@ class Session:
 
 
 # A day inside what Python can hold, so that every zone can show it; the tables have the same bounds.
-_EARLIEST, _LATEST = datetime(1, 1, 2, tzinfo=UTC), datetime(9999, 12, 30, tzinfo=UTC)
 
 _FIELDS = tuple(Session.__dataclass_fields__)
 
@@ -412,30 +408,3 @@ def check_percent(name: str, value: int | None) -> int | None:
     if value is not None and (isinstance(value, bool) or not 0 <= value <= 100):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise InvalidInput(f"{name} {value} is not between 0 and 100", code=f"{name}_range")
     return value
-
-
-def check_time(name: str, value: datetime | None) -> datetime | None:
-    if value is not None and value.tzinfo is None:
-        raise InvalidInput(f"{name} has no time zone", code="time_without_zone", field=name)
-    try:
-        if value is not None and not _EARLIEST < value.astimezone(UTC) < _LATEST:
-            raise OverflowError
-    except OverflowError:
-        raise InvalidInput(f"{name} lies outside the years 1 to 9999", code="time_range", field=name) from None
-    return value
-
-
-def check_place(before: Place | None, lowest: Any) -> dict[str, Any]:
-    """The parameters of a page: rows of the very time of `before` come after those with a higher id."""
-    at, row_id = before if isinstance(before, tuple) else (before, lowest)
-    try:
-        row_id = type(lowest)(str(row_id))
-    except ValueError:
-        raise InvalidInput(f"{str(row_id)[:80]!r} is no id of a row of this list", code="before_id") from None
-    return {"before": check_time("before", at), "before_id": row_id}
-
-
-def check_limit(limit: int, highest: int = 10_000) -> int:
-    if not 1 <= limit <= highest:
-        raise InvalidInput(f"limit {limit} is not between 1 and {highest:,}", code="limit_range")
-    return limit

@@ -16,14 +16,9 @@ from session_continuity.domain.errors import InvalidInput
 from session_continuity.domain.health import SILENT_AFTER
 from session_continuity.domain.identity import check_instance_id, new_operation_id, operation_id
 from session_continuity.domain.operation import Operation, Statement, Steps
+from session_continuity.domain.paging import check_limit
 from session_continuity.domain.payload import check_text, encode_object
-from session_continuity.domain.session_registry import (
-    Session,
-    Status,
-    check_limit,
-    explain_refusal,
-    session_from_row,
-)
+from session_continuity.domain.session_registry import Session, Status, explain_refusal, session_from_row
 
 MISSED_BEATS = 3
 """A session that declared how often it beats is silent after as many of its intervals."""

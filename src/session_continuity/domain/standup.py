@@ -8,8 +8,9 @@ from datetime import datetime
 from session_continuity.domain.errors import InvalidInput
 from session_continuity.domain.event_store import Event
 from session_continuity.domain.operation import ALL_PROJECTS, Operation, Statement, Steps
-from session_continuity.domain.payload import check_text
-from session_continuity.domain.session_registry import Session, check_limit, check_time, session_from_row
+from session_continuity.domain.paging import check_limit
+from session_continuity.domain.payload import check_text, check_time
+from session_continuity.domain.session_registry import Session, session_from_row
 
 RESULTS = (
     "epic_started",

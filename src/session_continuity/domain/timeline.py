@@ -11,7 +11,8 @@ from session_continuity.domain.command_log import SEARCHED_OUTCOMES, SearchedOut
 from session_continuity.domain.errors import InvalidInput, NotFound
 from session_continuity.domain.identity import check_instance_id
 from session_continuity.domain.operation import Operation, Statement, Steps
-from session_continuity.domain.session_registry import check_choice, check_limit, not_found
+from session_continuity.domain.paging import check_limit
+from session_continuity.domain.session_registry import check_choice, not_found
 
 Kind = Literal["event", "command", "checkpoint"]
 KINDS = ("event", "command", "checkpoint")

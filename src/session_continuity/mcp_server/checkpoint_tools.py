@@ -8,6 +8,7 @@ from pydantic import Field
 
 from session_continuity.domain.checkpoints import Checkpoint
 from session_continuity.domain.errors import InvalidInput
+from session_continuity.domain.paging import read_place, write_place
 from session_continuity.mcp_server.answers import (
     Answer,
     document_answer,
@@ -27,7 +28,6 @@ from session_continuity.mcp_server.arguments import (
     Uuid,
 )
 from session_continuity.mcp_server.context import App
-from session_continuity.mcp_server.paging import read_place, write_place
 from session_continuity.mcp_server.schemas import (
     NUMBER,
     OBJECT,

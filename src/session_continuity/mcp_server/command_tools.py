@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from session_continuity.domain.command_log import Command, NewCommand
+from session_continuity.domain.paging import read_place, write_place
 from session_continuity.mcp_server.answers import Answer, page_answer, record_answer
 from session_continuity.mcp_server.arguments import (
     Cursor,
@@ -21,7 +22,6 @@ from session_continuity.mcp_server.arguments import (
     OperationId,
 )
 from session_continuity.mcp_server.context import App
-from session_continuity.mcp_server.paging import read_place, write_place
 from session_continuity.mcp_server.schemas import page_schema, record_schema
 from session_continuity.mcp_server.tool import APPENDS, READS, SETTLES, tool
 

@@ -10,6 +10,7 @@ from typing_extensions import TypedDict
 from session_continuity.domain.checkpoints import Recovery
 from session_continuity.domain.errors import InvalidInput
 from session_continuity.domain.event_store import EVENT_TYPES, Event, NewEvent
+from session_continuity.domain.paging import read_number, read_place, write_place
 from session_continuity.domain.timeline import TimelineEntry
 from session_continuity.domain.work_state import WorkState, empty_state
 from session_continuity.mcp_server.answers import Answer, document_answer, line, page_answer, plain, quote
@@ -25,7 +26,6 @@ from session_continuity.mcp_server.arguments import (
     SequenceNum,
 )
 from session_continuity.mcp_server.context import App
-from session_continuity.mcp_server.paging import read_number, read_place, write_place
 from session_continuity.mcp_server.schemas import NUMBER, OBJECT, TEXT, list_of, object_schema, page_schema
 from session_continuity.mcp_server.tool import APPENDS, READS, tool
 

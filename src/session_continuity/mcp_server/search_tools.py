@@ -7,11 +7,11 @@ from typing import Annotated, NamedTuple
 
 from pydantic import Field
 
+from session_continuity.domain.paging import read_place, write_place
 from session_continuity.domain.search import Found
 from session_continuity.mcp_server.answers import Answer, page_answer
 from session_continuity.mcp_server.arguments import Cursor, InstanceId, Limit, Name
 from session_continuity.mcp_server.context import App
-from session_continuity.mcp_server.paging import read_place, write_place
 from session_continuity.mcp_server.schemas import page_schema
 from session_continuity.mcp_server.tool import READS, tool
 

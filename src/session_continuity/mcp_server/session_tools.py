@@ -11,6 +11,7 @@ from pydantic import Field
 
 from session_continuity.domain.health import SILENT_AFTER, SystemHealth
 from session_continuity.domain.identity import INSTANCE_ID
+from session_continuity.domain.paging import read_place, write_place
 from session_continuity.domain.session_registry import Origin, Session
 from session_continuity.mcp_server.answers import Answer, document_answer, line, page_answer, plain, record_answer
 from session_continuity.mcp_server.arguments import (
@@ -27,7 +28,6 @@ from session_continuity.mcp_server.arguments import (
 )
 from session_continuity.mcp_server.context import App
 from session_continuity.mcp_server.lifeline import marked
-from session_continuity.mcp_server.paging import read_place, write_place
 from session_continuity.mcp_server.schemas import OBJECT, list_of, object_schema, page_schema, record_schema
 from session_continuity.mcp_server.tool import APPENDS, READS, SETTLES, tool
 from session_continuity.processes import Process

@@ -10,8 +10,9 @@ from typing import Any, cast
 from starlette.responses import Response
 
 from session_continuity.domain.overview import SessionNow
+from session_continuity.domain.paging import read_place, write_place
 from session_continuity.domain.session_registry import INSTANCE_TYPES, STATUSES, InstanceType, Status
-from session_continuity.web.dashboard.visit import Visit, place_of
+from session_continuity.web.dashboard.visit import Visit
 
 SHOWN = 200
 _ORDER = {"active": 0, "stale": 1, "closed": 2}
@@ -46,7 +47,7 @@ async def show(visit: Visit) -> Response:
         statuses=STATUSES if status is None else (cast("Status", status),),
         instance_type=cast("InstanceType | None", _one_of(visit, "type", INSTANCE_TYPES)),
         text=text,
-        before=place_of(visit.asked("before")),
+        before=read_place(visit.asked("before")),
         limit=SHOWN + 1,
     )
     shown = found[:SHOWN]
@@ -114,4 +115,4 @@ def _latest(moment: datetime) -> float:
 
 
 def _cursor(now: SessionNow) -> str:
-    return f"{now.session.last_heartbeat.isoformat()},{now.session.instance_id}"
+    return write_place(now.session.last_heartbeat, now.session.instance_id)

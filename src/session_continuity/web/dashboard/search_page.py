@@ -9,8 +9,9 @@ from starlette.responses import Response
 from session_continuity.domain.command_log import SEARCHED_OUTCOMES
 from session_continuity.domain.errors import InvalidInput
 from session_continuity.domain.health import SLOW_MS
+from session_continuity.domain.paging import read_place, write_place
 from session_continuity.domain.search import SEARCH_KINDS, Found
-from session_continuity.web.dashboard.visit import Visit, place_of
+from session_continuity.web.dashboard.visit import Visit
 
 SHOWN = 50
 
@@ -24,7 +25,7 @@ async def show(visit: Visit) -> Response:
         "commands": None, "kinds": SEARCH_KINDS, "outcomes": SEARCHED_OUTCOMES, "older": None, "problem": None,
         "projects": await visit.client.list_projects(), "place_in": place_in,
     }  # fmt: skip
-    before = place_of(visit.asked("before"))
+    before = read_place(visit.asked("before"))
     if text is not None:
         try:
             hits = await visit.client.search_records(
@@ -40,7 +41,7 @@ async def show(visit: Visit) -> Response:
             context["hits"] = hits[:SHOWN]
             if len(hits) > SHOWN:
                 last = hits[SHOWN - 1]
-                context["older"] = visit.address(before=f"{last.at.isoformat()},{last.document_id}")
+                context["older"] = visit.address(before=write_place(last.at, last.document_id))
     elif outcome in SEARCHED_OUTCOMES or is_slow:
         commands = await visit.client.search_commands(
             project=project,
@@ -52,7 +53,7 @@ async def show(visit: Visit) -> Response:
         context["commands"] = commands[:SHOWN]
         if len(commands) > SHOWN:
             last_one = commands[SHOWN - 1]
-            context["older"] = visit.address(before=f"{last_one.created_at.isoformat()},{last_one.id}")
+            context["older"] = visit.address(before=write_place(last_one.created_at, last_one.id))
     return visit.page("search.html", **context)
 
 
