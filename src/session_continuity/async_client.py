@@ -203,7 +203,7 @@ class AsyncSessionContinuity:
     acknowledge_alert = _awaiting(alerts.acknowledge_alert)
     evaluate_rule = _awaiting(alerts.evaluate_rule)
     settle_machine_alert = _awaiting(alerts.settle_machine_alert)
-    claim_deliveries = _awaiting(alerts.claim_deliveries)
+    claim_delivery = _awaiting(alerts.claim_delivery)
     settle_delivery = _awaiting(alerts.settle_delivery)
     drop_old_alerts = _awaiting(alerts.drop_old_alerts)
     get_storage = _awaiting(storage.get_storage)

@@ -131,7 +131,7 @@ class SessionContinuity:
     acknowledge_alert = _blocking(alerts.acknowledge_alert)
     evaluate_rule = _blocking(alerts.evaluate_rule)
     settle_machine_alert = _blocking(alerts.settle_machine_alert)
-    claim_deliveries = _blocking(alerts.claim_deliveries)
+    claim_delivery = _blocking(alerts.claim_delivery)
     settle_delivery = _blocking(alerts.settle_delivery)
     drop_old_alerts = _blocking(alerts.drop_old_alerts)
     get_storage = _blocking(storage.get_storage)

@@ -29,7 +29,7 @@ SERVICES = dict.fromkeys(
         "take_due_checkpoint",
         "evaluate_rule",
         "settle_machine_alert",
-        "claim_deliveries",
+        "claim_delivery",
         "settle_delivery",
         "drop_old_alerts",
         "sample_storage",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from contextlib import suppress
 from typing import Any
 
 import psycopg
@@ -80,7 +79,8 @@ def test_a_hit_leads_to_its_place_and_marks_the_words(client: SessionContinuity,
 
 
 @pytest.mark.parametrize(
-    "query", ["", " ", "...", "-word", "'", "\0", "a" * 1_001, " ".join("abcdefghijklmnopqrstu")]
+    "query",
+    ["", " ", "...", "-word", "'", "\0", "<->", "\\", "*", "((", "a" * 1_001, " ".join("abcdefghijklmnopqrstu")],
 )
 def test_a_query_that_asks_for_nothing_is_refused(client: SessionContinuity, query: str) -> None:
     with pytest.raises(InvalidInput):
@@ -89,11 +89,10 @@ def test_a_query_that_asks_for_nothing_is_refused(client: SessionContinuity, que
 
 @pytest.mark.parametrize(
     "query",
-    ["a'b", "a & b | !c", "a:*", "<->", "x) | (y", "\\", "'; DROP TABLE alerts", "*", "a*b*", "((", "ä", "-a b"],
+    ["a'b", "a & b | !c", "a:*", "x) | (y", "'; DROP TABLE alerts", "a*b*", "ä", "-a b"],
 )
 def test_no_query_is_more_than_words(client: SessionContinuity, session: str, query: str) -> None:
-    with suppress(InvalidInput):  # the one refusal there is; PostgreSQL's own would be another
-        client.search_records(query)
+    client.search_records(query)
 
 
 def test_an_outcome_that_comes_later_is_found_later(client: SessionContinuity) -> None:

@@ -13,8 +13,9 @@ from uuid import UUID
 from session_continuity.domain.alert_rules import RULES, AlertSettings, Rule, Severity
 from session_continuity.domain.errors import NotFound
 from session_continuity.domain.operation import ALL_PROJECTS, Operation, Rows, Statement, Steps
+from session_continuity.domain.paging import Place, check_limit, check_place
 from session_continuity.domain.payload import check_text, encode_object
-from session_continuity.domain.session_registry import Place, check_choice, check_limit, check_place
+from session_continuity.domain.session_registry import check_choice
 from session_continuity.domain.text import printable, shorten
 
 MOST_FOUND = 1_000
@@ -56,10 +57,9 @@ class Settled(NamedTuple):
 
 
 class Delivery(NamedTuple):
-    """What one channel is to be told. `attempt` counts from 1."""
+    """What one channel is to be told."""
 
     news: News
-    attempt: int
     alert: Alert
 
     @property
@@ -161,21 +161,17 @@ def drop_old_alerts() -> Operation[None]:
     return Operation("drop_old_alerts", steps)
 
 
-def claim_deliveries(channel: str, *, limit: int = 20) -> Operation[list[Delivery]]:
-    """What a channel is to be told now, each for one caller alone until its next attempt is due. Raises
-    InvalidInput."""
-    parameters = {
-        "channel": check_text("channel", channel, 200),
-        "most_attempts": MOST_ATTEMPTS,
-        "limit": check_limit(limit),
-    }
+def claim_delivery(channel: str) -> Operation[Delivery | None]:
+    """What a channel is to be told next, for one caller alone until the next attempt at it is due: one at a time,
+    since a claim lasts longer than one message takes. None when nothing is due. Raises InvalidInput."""
+    parameters = {"channel": check_text("channel", channel, 200), "most_attempts": MOST_ATTEMPTS}
 
-    def steps() -> Steps[list[Delivery]]:
+    def steps() -> Steps[Delivery | None]:
         yield Statement("enter_deliveries", {"channel": channel})
-        rows = yield Statement("claim_deliveries", parameters)
-        return [Delivery(news=row[0], attempt=row[1], alert=_alert(row[2:])) for row in rows]
+        rows = yield Statement("claim_delivery", parameters)
+        return Delivery(rows[0][0], _alert(rows[0][1:])) if rows else None
 
-    return Operation("claim_deliveries", steps)
+    return Operation("claim_delivery", steps)
 
 
 def settle_delivery(delivery: Delivery, channel: str, *, error: str | None = None) -> Operation[None]:

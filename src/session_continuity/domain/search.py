@@ -16,8 +16,9 @@ from typing import Literal, NamedTuple
 from session_continuity.domain.errors import InvalidInput
 from session_continuity.domain.identity import check_instance_id
 from session_continuity.domain.operation import ALL_PROJECTS, Operation, Statement, Steps
+from session_continuity.domain.paging import Place, check_limit, check_place
 from session_continuity.domain.payload import check_text
-from session_continuity.domain.session_registry import Place, check_choice, check_limit, check_place
+from session_continuity.domain.session_registry import check_choice
 
 SearchKind = Literal["session", "event", "command", "checkpoint"]
 SEARCH_KINDS = ("session", "event", "command", "checkpoint")
@@ -114,7 +115,7 @@ def index_records(*, all_sessions: bool = False) -> Operation[Indexed]:
         finished = yield Statement("finish_commands", {"commands": COMMANDS_AT_ONCE})
         states = yield Statement("index_checkpoints", batch)
         sessions = yield Statement("index_sessions", batch)
-        (of_events, moved), (of_commands, read, _), of_states = events[0], commands[0], states[0][0]
+        (of_events, moved), (of_commands, read), of_states = events[0], commands[0], states[0][0]
         more = (
             SESSIONS_AT_ONCE in (moved, of_states, len(sessions))
             or of_events >= EVENTS_AT_ONCE

@@ -36,10 +36,9 @@ class AlertDelivery:
         # What was sent must be noted, also when the pass has to end meanwhile: else it would be sent again.
         noting = client.unbound if isinstance(client, BoundClient) else client
         for channel in self._channels:
-            # One by one: a claim lasts longer than a message takes, and not longer than a batch might.
-            while delivered + failed < _AT_ONCE and (due := client.claim_deliveries(channel.name, limit=1)):
-                failure = channel.send(Message.of(due[0]))
-                noting.settle_delivery(due[0], channel.name, error=failure)
+            while delivered + failed < _AT_ONCE and (due := client.claim_delivery(channel.name)):
+                failure = channel.send(Message.of(due))
+                noting.settle_delivery(due, channel.name, error=failure)
                 if failure is None:
                     delivered += 1
                 else:

@@ -237,19 +237,19 @@ WHERE a.resolved_at > now() - interval '1 day'
 ON CONFLICT (alert_id, channel, news) DO NOTHING
 RETURNING alert_id;
 
--- name: claim_deliveries
--- Deliveries that are due, for whoever asks first; another one may try again when the claim has run out.
+-- name: claim_delivery
+-- The delivery that is due first, for whoever asks first; another one may try again when the claim has run out.
 UPDATE alert_deliveries d SET attempts = d.attempts + 1,
     next_attempt_at = now() + least(3600, 30 * power(2, least(d.attempts, 10))) * interval '1 second'
 FROM (
     SELECT alert_id, news FROM alert_deliveries
     WHERE channel = %(channel)s::text AND delivered_at IS NULL AND next_attempt_at <= now()
         AND attempts < %(most_attempts)s::integer
-    ORDER BY next_attempt_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+    ORDER BY next_attempt_at LIMIT 1 FOR UPDATE SKIP LOCKED
 ) due
 JOIN alerts a ON a.alert_id = due.alert_id
 WHERE d.alert_id = due.alert_id AND d.channel = %(channel)s AND d.news = due.news
-RETURNING d.news, d.attempts, a.alert_id, a.rule, a.subject, a.project, a.severity, a.details, a.raised_at,
+RETURNING d.news, a.alert_id, a.rule, a.subject, a.project, a.severity, a.details, a.raised_at,
     a.resolved_at, a.acknowledged_at, a.acknowledged_by;
 
 -- name: settle_delivery

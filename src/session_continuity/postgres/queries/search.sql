@@ -58,7 +58,7 @@ WITH progress AS (
     ON CONFLICT (name) DO UPDATE SET command_id = greatest(p.command_id, excluded.command_id)
     RETURNING command_id
 )
-SELECT (SELECT count(*) FROM stored), (SELECT count(*) FROM read), (SELECT command_id FROM moved);
+SELECT (SELECT count(*) FROM stored), (SELECT count(*) FROM read);
 
 -- name: finish_commands
 -- Commands that were in flight when they were indexed and have an outcome now.
