@@ -199,6 +199,10 @@ def test_a_pass_evaluates_every_rule_that_is_not_off_and_samples_the_tables(
         {"failing_tests": True},
         {"webhook": "ftp://x"},
         {"webhook": ""},
+        {"webhook": "http://"},
+        {"webhook": "https:///hook"},
+        {"webhook": "https://[::1/hook"},
+        {"webhook": "https://host:port/"},
         {"notify": [1]},
     ],
 )

@@ -197,7 +197,7 @@ def parse_alerts(value: Any, source: str) -> AlertSettings:
             code="settings",
         )
     webhook = _text(table.get("webhook"), "webhook", source)
-    if webhook is not None and not webhook.startswith(("https://", "http://")):
+    if webhook is not None and not _is_web_address(webhook):
         raise InvalidInput(f"webhook in [alerts] of {source} must be an http or https URL", code="settings")
     return AlertSettings(
         off=frozenset(off),
@@ -206,6 +206,14 @@ def parse_alerts(value: Any, source: str) -> AlertSettings:
         webhook_secret=_text(table.get("webhook_secret"), "webhook_secret", source),
         notify=_texts(table.get("notify", []), "notify", source),
     )
+
+
+def _is_web_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # of the brackets or the port
+        return False
 
 
 def _threshold(name: str, value: Any, source: str) -> float:
