@@ -129,8 +129,8 @@ def pages(bench: Bench) -> None:
     median = statistics.median(delays)
     p95 = sorted(delays)[int(0.95 * len(delays))]
     what = f"{PAGES} open pages, {CHANGES_A_SECOND} changes a second"
-    bench.check(f"{what}: {median:.0f} ms at the median, {p95:.0f} at p95", median <= 1_000, "1 s at the median")
-    bench.check(f"{what}: {missed} of {PAGES * MARKS} changes were passed over for a later one", True, "told")
+    told = f"{median:.0f} ms at the median, {p95:.0f} at p95, {missed} of {PAGES * MARKS} passed over"
+    bench.check(f"{what}: {told}", median <= 1_000, "1 s at the median")
     bench.check(f"{what}: server {memory:.0f} MB, {100 * busy:.0f} % of a core", memory < 120, "120 MB")
 
 

@@ -11,7 +11,7 @@ import socket
 import threading
 import time
 from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -91,7 +91,7 @@ def serve(
         spool = open_spool(settings)
         open_log(_log_file(settings.home))
         url, port = _url(listener)
-        with SessionContinuity(settings) as client:
+        with SessionContinuity(settings) as client, closing(_Readiness(settings)) as readiness:
             work = _Drain(client, spool, (open_capture or _live_capture)(client))
             watch = SpoolWatch(_at_home(held, work), _teller(held))
             services = Runner(client, services_of(settings))
@@ -130,7 +130,7 @@ def serve(
                     *dashboard.routes(),
                 ],
                 is_well=watch.is_alive,
-                why_not_ready=_Readiness(settings),
+                why_not_ready=readiness,
                 lifespan=lifespan,
             )
             server = http_server(app)
@@ -188,6 +188,12 @@ class _Readiness:
         self._lock = threading.Lock()
         self._reason: str | None = None
         self._until = 0.0
+
+    def close(self) -> None:
+        """Give its connection back."""
+        with self._lock:
+            if self._client is not None:
+                self._client.close()
 
     def __call__(self) -> str | None:
         with self._lock:

@@ -16,6 +16,7 @@ from tests.capture.hooking import small_disk
 from session_continuity import SessionContinuity
 from session_continuity.archive.archiving import run_archive
 from session_continuity.archive.erasing import erase_archived
+from session_continuity.archive.folder import ArchiveFolder
 from session_continuity.archive.reading import archives_named, search_archives, show_rows, verify_archives
 from session_continuity.archive.restoring import restore_archive
 from session_continuity.domain.archives import Archive, list_archives
@@ -243,6 +244,16 @@ def test_appends_go_on_meanwhile_and_nothing_of_them_is_lost(
         restore_archive(parquet, archive)
     after = rows(connection)
     assert all(after[kind].items() >= before[kind].items() for kind in before)
+
+
+def test_a_service_whose_folder_is_worked_in_leaves_the_work_to_who_does_it(
+    parquet: SessionContinuity, connection: Connection
+) -> None:
+    make_sessions(parquet)
+    age(connection)
+    with ArchiveFolder(parquet.settings).locked():
+        assert Archiving(parquet.settings).run_once(parquet).done == 0
+    assert Archiving(parquet.settings).run_once(parquet).done == 1
 
 
 def test_several_at_once_archive_each_row_once(connection: Connection, database: str, tmp_path: Path) -> None:

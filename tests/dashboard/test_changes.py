@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import psycopg
 from playwright.sync_api import Page, expect
-from tests.dashboard.conftest import Served, needs_chromium
+from tests.archive.aged import age, make_sessions
+from tests.dashboard.conftest import Served, needs_chromium, wait_until
+from tests.resident.conftest import Residents
 
 from session_continuity import SessionContinuity
-from session_continuity.domain.alert_rules import DISK_FULL
+from session_continuity.domain.alert_rules import DISK_FULL, RULES, AlertSettings
+from session_continuity.domain.archives import list_archives
 from session_continuity.web.dashboard.dashboard import CHANGES, PAGES
 from session_continuity.web.tokens import READ, TokenFile
 
@@ -120,6 +124,51 @@ def test_an_alert_is_acknowledged_by_name(served: Served, client: SessionContinu
     assert (answer.status, answer.headers["location"]) == (303, "/operations?done=acknowledged")
     assert client.list_alerts()[0].acknowledged_by == "Bob"
     assert audit(client) == [("Bob", "acknowledge_alert", str(alert.alert_id))]
+
+
+def test_who_sees_some_projects_alone_acknowledges_by_name_and_only_there(
+    served: Served, client: SessionContinuity, database: str
+) -> None:
+    session = client.register_session("shop").instance_id
+    with psycopg.connect(database, autocommit=True) as connection:
+        connection.execute("UPDATE supervisor_sessions SET status = 'stale'")
+    client.evaluate_rule(RULES["stale_session"], AlertSettings())
+    (alert,) = client.list_alerts()
+    change = f"/alerts/{alert.alert_id}/acknowledge"
+    elsewhere = served.cookie("Eve", "write", ("bank",))
+    assert served.change("/connect", change, cookie=elsewhere).status == 404
+    assert client.list_actions() == []
+    cookie = served.cookie("Bob", "write", ("shop",))
+    assert served.change("/operations", change, cookie=cookie).status == 303
+    assert (client.list_alerts()[0].subject, client.list_alerts()[0].acknowledged_by) == (session, "Bob")
+    assert audit(client) == [("Bob", "acknowledge_alert", str(alert.alert_id))]
+
+
+def test_what_is_due_is_archived_and_the_pass_is_kept(
+    residents: Residents, database: str, client: SessionContinuity
+) -> None:
+    policy = '[retention]\narchive_sessions_after = "30d"\n'
+    served = Served(residents.serve(database, role="live", more=policy), database)
+    with psycopg.connect(database, autocommit=True) as connection:
+
+        def holders() -> int:
+            found = connection.execute(
+                "SELECT count(DISTINCT holder) FROM service_passes WHERE service = 'archive'"
+            )
+            return found.fetchall()[0][0]
+
+        wait_until(lambda: holders() == 1)  # the service's own pass; its next one comes after ten minutes
+        make_sessions(client, 2)
+        age(connection)
+        cookie = served.cookie()
+        answer = served.change("/operations/archive", "/operations/archive/run", cookie=cookie)
+        assert (answer.status, answer.headers["location"]) == (303, "/operations/archive?done=archiving")
+        wait_until(lambda: holders() == 2)
+    assert [archive.sessions for archive in client.run(list_archives())] == [2]
+    assert audit(client) == [("Ada", "run_archive", "archive")]
+    (state,) = [one for one in client.list_services() if one.name == "archive"]
+    assert state.last_pass is not None
+    assert (state.last_pass.done, state.last_pass.error) == (1, None)
 
 
 def test_a_token_is_revoked(served: Served, client: SessionContinuity) -> None:

@@ -100,13 +100,13 @@ class Residents:
         self.started.append(process)
         return process
 
-    def serve(self, dsn: str, *, name: str = "home", role: str = "serve") -> Running:
-        """Under the same address each time that it is started for this home."""
+    def serve(self, dsn: str, *, name: str = "home", role: str = "serve", more: str = "") -> Running:
+        """Under the same address each time that it is started for this home; `more` are its other settings."""
         home = self.folder / name
         home.mkdir(mode=0o700, exist_ok=True)
         if not (home / "settings.toml").exists():
             with socket.create_server(("127.0.0.1", 0)) as free:
-                (home / "settings.toml").write_text(f"serve_port = {free.getsockname()[1]}\n")
+                (home / "settings.toml").write_text(f"serve_port = {free.getsockname()[1]}\n{more}")
         return ready(self.start(role, str(home), dsn), home)
 
     def forward(self, url: str, token: str, *, name: str = "far") -> Running:

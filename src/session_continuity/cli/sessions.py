@@ -199,9 +199,7 @@ def close_session(call: Call, instance_id: str, reason: str, operation: str | No
     ),
 )
 @instance_argument
-@click.option(
-    "--format", "form", type=click.Choice(["html", "json"]), default="html", show_default=True, help="Which."
-)
+@click.option("--format", "form", type=FORM, default="html", show_default=True, help="The form of the file.")
 @click.option("--output", "-o", metavar="FILE", help="Where to; - for standard output (default: ID.FORMAT here).")
 @click.option("--force", is_flag=True, help="Replace a file that is there.")
 @pass_call

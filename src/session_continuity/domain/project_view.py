@@ -31,7 +31,6 @@ BY_INSTANCE: Mapping[str, str] = {
         "instance_id",
     ),
     "continue_session": "predecessor_id",
-    "record_action": "subject",
 }  # fmt: skip
 """Statements about one session, and the parameter that names it."""
 
@@ -100,6 +99,8 @@ def _ask(projects: frozenset[str], seen: dict[str, bool], asked: Statement) -> S
             if (yield from _sees(projects, seen, row[BY_ROW[name]])):
                 kept.append(row)
         return kept
+    if name == "record_action":  # it says who did what, and answers nothing
+        return (yield asked)
     if name == "register_session":
         _check_registration(projects, parameters)
         return (yield asked)

@@ -18,7 +18,8 @@ from session_continuity.domain.command_log import get_command, search_commands
 from session_continuity.domain.event_store import read_events
 from session_continuity.domain.family import get_family
 from session_continuity.domain.operation import Operation
-from session_continuity.domain.session_registry import Place, get_session
+from session_continuity.domain.paging import Place
+from session_continuity.domain.session_registry import get_session
 from session_continuity.domain.timeline import TimelineEntry, get_timeline
 from session_continuity.web.dashboard.edits import edits_of
 from session_continuity.web.dashboard.rendering import Templates
@@ -134,4 +135,4 @@ def _plain(value: Any) -> Any:
         return value.hex()
     if isinstance(value, UUID):
         return str(value)
-    raise TypeError
+    raise TypeError(f"a record holds a {type(value).__name__}, which an export can't write")

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import threading
-from typing import Any
 from uuid import UUID
 
+import structlog
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
-from session_continuity.archive.archiving import run_archive
 from session_continuity.client import SessionContinuity
 from session_continuity.deployment import Deployment
 from session_continuity.domain.alert_rules import RULES
@@ -18,11 +17,14 @@ from session_continuity.domain.archives import list_archives
 from session_continuity.domain.audit import audited
 from session_continuity.domain.errors import Conflict, Forbidden, InvalidInput, SessionContinuityError
 from session_continuity.domain.retention import plan_retention
+from session_continuity.services.archive import Archiving
+from session_continuity.services.runner import new_holder, run_pass
 from session_continuity.web.dashboard.visit import Visit
 from session_continuity.web.tokens import ADMIN, TokenFile
 
 SHOWN = 100
 _archiving = threading.Lock()
+_log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 
 async def show_alerts(visit: Visit) -> Response:
@@ -81,16 +83,14 @@ async def acknowledge(visit: Visit) -> Response:
     except ValueError:
         raise InvalidInput("that address names no alert", code="alert_id") from None
     change = acknowledge_alert(alert_id, person=visit.person)
-    entry: dict[str, Any] = {"person": visit.person, "via": "dashboard"}
-    if _is_limited(visit):
-        await visit.client.run(change)  # the entry's subject is no session of its projects
-    else:
-        await visit.client.run(audited(change, "acknowledge_alert", str(alert_id), **entry))
+    await visit.client.run(
+        audited(change, "acknowledge_alert", str(alert_id), person=visit.person, via="dashboard")
+    )
     return visit.redirect("/operations", done="acknowledged")
 
 
 async def archive_now(visit: Visit) -> Response:
-    """One pass of the archive, by a thread of its own: the page shows what the passes report."""
+    """Archive what is due, by a thread of its own in passes of the service: the pages show what they report."""
     _refuse_limited(visit)
     if not visit.settings.retention.is_set:
         raise Conflict("no retention policy is set; see docs/archive.md", code="no_policy")
@@ -101,9 +101,11 @@ async def archive_now(visit: Visit) -> Response:
     def work() -> None:
         try:
             with SessionContinuity(visit.settings) as client:
-                run_archive(client)
+                service, holder = Archiving(visit.settings), new_holder()
+                while run_pass(client, service, holder=holder)[0].more:
+                    pass
         except (SessionContinuityError, OSError) as error:
-            visit.log.warning("archive_failed", reason=type(error).__name__)
+            _log.warning("archive_failed", reason=type(error).__name__)
         finally:
             _archiving.release()
 

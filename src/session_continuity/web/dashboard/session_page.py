@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response, StreamingResponse
 
 from session_continuity.client import SessionContinuity
@@ -125,19 +124,18 @@ async def export(visit: Visit) -> Response:
     form = visit.asked("format") or "html"
     if form not in FORMATS:
         raise InvalidInput(f"a session is exported as {' or '.join(FORMATS)}", code="export_format")
-    blocking = SessionContinuity(visit.settings)
+    await visit.client.get_session(instance_id)
     projects = None if visit.viewer is None else visit.viewer.projects
-
-    def run(operation: Operation[Any]) -> Any:
-        return blocking.run(operation if projects is None else within(projects, operation))
+    threshold = visit.settings.context_threshold_percent
 
     def pieces() -> Iterator[bytes]:
-        with blocking:
-            yield from made
+        with SessionContinuity(visit.settings) as blocking:
 
-    made = await run_in_threadpool(
-        lambda: export_session(run, instance_id, form, threshold=visit.settings.context_threshold_percent)
-    )
+            def run(operation: Operation[Any]) -> Any:
+                return blocking.run(operation if projects is None else within(projects, operation))
+
+            yield from export_session(run, instance_id, form, threshold=threshold)
+
     headers = {**HEADERS, "Content-Disposition": f'attachment; filename="{instance_id}.{form}"'}
     return StreamingResponse(pieces(), headers=headers, media_type=MEDIA_TYPES[form])
 

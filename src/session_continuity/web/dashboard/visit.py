@@ -4,17 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypedDict
 from urllib.parse import urlencode
 
-import structlog
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from session_continuity.async_client import AsyncSessionContinuity
-from session_continuity.domain.errors import InvalidInput
-from session_continuity.domain.session_registry import Place
 from session_continuity.settings import Settings
 from session_continuity.web.dashboard.rendering import HEADERS, Templates, answer
 from session_continuity.web.sign_in import SignIns, Viewer
@@ -50,17 +46,6 @@ DONE = {
 """What a page says that a change has led to, by the word in its address: none of it comes from there."""
 
 
-def place_of(cursor: str | None) -> Place | None:
-    """Where a page of a list begins, by the cursor in its address. Raises InvalidInput."""
-    if cursor is None:
-        return None
-    at, _, row_id = cursor.partition(",")
-    try:
-        return datetime.fromisoformat(at), row_id
-    except ValueError:
-        raise InvalidInput("that address has no place in the list; go to its first page", code="cursor") from None
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Visit:
     """`viewer` is None before somebody has signed in. `client` sees what the viewer may see. `form` holds the
@@ -80,11 +65,6 @@ class Visit:
         """The name for the records of who did what."""
         assert self.viewer is not None  # noqa: S101
         return self.viewer.person
-
-    @property
-    def log(self) -> structlog.stdlib.BoundLogger:
-        """The log of the server."""
-        return structlog.get_logger(__name__)
 
     @property
     def wants_fragment(self) -> bool:
