@@ -14,6 +14,7 @@ import session_continuity
 from session_continuity import EVENT_TYPES, SessionContinuity, SessionContinuityError, Settings
 from session_continuity.cli import app
 from session_continuity.domain import errors
+from session_continuity.domain.alert_rules import RULES, Rule
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").glob("*.md")])
@@ -87,3 +88,16 @@ def test_links_lead_somewhere() -> None:
 def test_all_public_names_can_be_had() -> None:
     for name in session_continuity.__all__:
         assert getattr(session_continuity, name) is not None
+
+
+def test_the_table_of_alerts_says_what_the_rules_are() -> None:
+    rows = [line for line in (ROOT / "docs/alerts.md").read_text().splitlines() if line.startswith("| `")]
+    assert rows == [_row_of(rule) for rule in RULES.values()]
+
+
+def _row_of(rule: Rule) -> str:
+    thresholds = ", ".join(
+        f"`{name}` {one.default:g} ({one.unit}; {one.least:,.9g} to {one.most:,.9g})"
+        for name, one in rule.thresholds.items()
+    )
+    return f"| `{rule.name}` | {rule.severity} | {thresholds or 'none'} | {rule.to_do} |"

@@ -1,17 +1,20 @@
 """A process that runs the services for the fault tests, to be killed at any moment.
 
-keeper.py DSN leased|free|naive: with leases; without, so that all sweep at once; or the control, which reads first
-and updates then.
+keeper.py DSN leased|free|naive WEBHOOK: with leases; without, so that all sweep at once; or the control, which
+reads first and updates then. Alerts are delivered to the webhook.
 """
 
 from __future__ import annotations
 
 import sys
 import time
+from dataclasses import replace
 
 import psycopg
 
 from session_continuity import SessionContinuity
+from session_continuity.domain.alert_rules import AlertSettings
+from session_continuity.services.alert_delivery import AlertDelivery
 from session_continuity.services.alerts import Alerts
 from session_continuity.services.automatic_checkpoints import AutomaticCheckpoints
 from session_continuity.services.runner import Runner
@@ -50,14 +53,16 @@ class Eager(Alerts):
 
 
 def main() -> None:
-    dsn, mode = sys.argv[1:]
+    dsn, mode, webhook = sys.argv[1:]
     if mode == "naive":
         naive(dsn)
     with SessionContinuity(dsn=dsn) as client:
+        channel = replace(client.settings, alerts=AlertSettings(webhook=webhook))
         services = [
             StaleSweep(client.settings, release=True, interval_seconds=INTERVAL),
             AutomaticCheckpoints(client.settings, interval_seconds=INTERVAL, page=50),
             Eager(client.settings, interval_seconds=INTERVAL),
+            AlertDelivery(channel, interval_seconds=INTERVAL),
         ]
         if mode == "free":
             for service in services:

@@ -1,7 +1,8 @@
-"""Service processes killed at random: every transition, every checkpoint and every alert exactly once."""
+"""Service processes killed at random: every transition, every checkpoint and every alert once, and told."""
 
 from __future__ import annotations
 
+import json
 import random
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from tests.alerts.conftest import Hook
 from tests.services.fleet import event_types, many
 
 from session_continuity import SessionContinuity
@@ -26,8 +28,8 @@ SILENT, EPICS = 6, 6
 class Keepers:
     """So many service processes, at all times."""
 
-    def __init__(self, dsn: str, count: int, *, naive: bool = False) -> None:
-        self._dsn, self._naive = dsn, naive
+    def __init__(self, dsn: str, count: int, webhook: str, *, naive: bool = False) -> None:
+        self._dsn, self._webhook, self._naive = dsn, webhook, naive
         self._running = [self._start(number) for number in range(count)]
 
     def kill_one(self, chance: random.Random) -> None:
@@ -49,7 +51,7 @@ class Keepers:
     def _start(self, number: int) -> subprocess.Popen[bytes]:
         # Every second one works without a lease, as a leader does that was paused and goes on.
         mode = "naive" if self._naive else ("leased", "free")[number % 2]
-        return subprocess.Popen([sys.executable, KEEPER, self._dsn, mode], stdout=subprocess.PIPE)
+        return subprocess.Popen([sys.executable, KEEPER, self._dsn, mode, self._webhook], stdout=subprocess.PIPE)
 
 
 def wave(connection: Connection, client: SessionContinuity, number: int) -> tuple[list[str], list[str]]:
@@ -69,18 +71,20 @@ def is_settled(connection: Connection, silent: list[str], epics: list[str]) -> b
     return found[0] == len(silent) + len(epics)
 
 
-def count_alerts(connection: Connection) -> int:
-    return connection.execute("SELECT count(*) FROM alerts WHERE rule = 'stale_session'").fetchall()[0][0]
+def count_told(connection: Connection) -> int:
+    """Alerts that a channel was told of, and that is noted."""
+    asked = "SELECT count(*) FROM alert_deliveries WHERE delivered_at IS NOT NULL"
+    return connection.execute(asked).fetchall()[0][0]
 
 
 @pytest.mark.faults
 @pytest.mark.timeout(1_800)
 @pytest.mark.parametrize("processes", KILLS)
 def test_killed_service_processes_make_every_transition_checkpoint_and_alert_once(
-    database: str, connection: Connection, client: SessionContinuity, processes: int
+    database: str, connection: Connection, client: SessionContinuity, processes: int, hook: Hook
 ) -> None:
     chance = random.Random(processes)
-    keepers = Keepers(database, processes)
+    keepers = Keepers(database, processes, hook.url)
     silent: list[str] = []
     epics: list[str] = []
     try:
@@ -89,8 +93,8 @@ def test_killed_service_processes_make_every_transition_checkpoint_and_alert_onc
             silent, epics = silent + more[0], epics + more[1]
             time.sleep(chance.uniform(0, 0.8))  # the kill falls anywhere into the work
             keepers.kill_one(chance)
-        until = time.monotonic() + 120
-        while not is_settled(connection, silent, epics) or count_alerts(connection) < len(silent):
+        until = time.monotonic() + 180  # what a killed process had claimed is told after 30 s
+        while not is_settled(connection, silent, epics) or count_told(connection) < len(silent):
             assert time.monotonic() < until
             time.sleep(0.2)
         time.sleep(1)  # for a second transition or checkpoint to come
@@ -107,8 +111,12 @@ def test_killed_service_processes_make_every_transition_checkpoint_and_alert_onc
         connection.execute("SELECT rule, subject FROM alerts WHERE rule = 'stale_session'").fetchall()
     )
     assert alerts == {("stale_session", instance_id): 1 for instance_id in silent}
+    told = Counter((json.loads(body)["subject"], json.loads(body)["id"]) for _, body in hook.heard)
+    assert sorted(subject for subject, _ in told) == sorted(silent), "each alert under one id"
+    twice = sum(told.values()) - len(told)
+    assert twice <= KILLS[processes], "only a process that dies between telling and noting it tells twice"
     made = f"{len(silent)} transitions, {checkpoints[0]} checkpoints, {len(alerts)} alerts"
-    print(f"\n{processes} processes, {KILLS[processes]} kills: {made}, each once")
+    print(f"\n{processes} processes, {KILLS[processes]} kills: {made}, each once; {twice} told twice")
 
 
 @pytest.mark.faults
@@ -116,7 +124,7 @@ def test_reading_first_and_updating_then_makes_transitions_several_times(
     database: str, connection: Connection
 ) -> None:
     """The control."""
-    keepers = Keepers(database, 4, naive=True)
+    keepers = Keepers(database, 4, "", naive=True)
     try:
         keepers.wait_until_ready()  # all of them at work
         silent = many(connection, 200, silent=200)

@@ -220,7 +220,7 @@ def _threshold(name: str, value: Any, source: str) -> float:
     bounds = THRESHOLDS[name]
     if isinstance(value, bool) or not isinstance(value, int | float) or not bounds.least <= value <= bounds.most:
         raise InvalidInput(
-            f"{name} in [alerts] of {source} must be {bounds.least:g} to {bounds.most:g} ({bounds.unit})",
+            f"{name} in [alerts] of {source} must be {bounds.least:,.9g} to {bounds.most:,.9g} ({bounds.unit})",
             code="settings",
         )
     return float(value)
