@@ -25,6 +25,7 @@ PARTS = (
     "capture",
     "mcp_calls",
     "archive",
+    "bloat",
     "dashboard",
 )
 

@@ -27,7 +27,7 @@ from session_continuity.settings import Settings
 def services_of(settings: Settings, *, release: bool = False) -> list[Service]:
     """Every service, with the settings' options; with `release` the sweep holds nobody back."""
     return [
-        _heartbeat(),
+        Heartbeat(_host(), _runs, waits_since=lambda: waiting_records(settings)[1]),
         StaleSweep(settings, release=release),
         AutomaticCheckpoints(settings),
         Archiving(settings),
@@ -44,15 +44,11 @@ def sweep_now(client: SessionContinuity, *, release: bool = False) -> dict[str, 
     sweep = StaleSweep(client.settings, release=release)
     totals = {"marked": 0, "gone": 0, "held": 0, "brought_back": 0, "checkpoints": 0}
     more = True
-    totals = _added(totals, _heartbeat().run_once(client).report)
+    totals = _added(totals, Heartbeat(_host(), _runs).run_once(client).report)
     while more:
         done = sweep.run_once(client)
         totals, more = _added(totals, done.report), done.more
     return totals
-
-
-def _heartbeat() -> Heartbeat:
-    return Heartbeat(_host(), _runs)
 
 
 def _host() -> str:

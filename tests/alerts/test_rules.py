@@ -250,3 +250,11 @@ def test_captured_text_in_an_alert_hides_nothing(client: SessionContinuity) -> N
     assert "\u202e" not in alert.summary
     assert "\n" not in alert.summary
     assert len(alert.summary) < 300
+
+
+def test_the_archive_is_not_overdue_while_it_has_only_just_begun_to_be_served(scene: Scene) -> None:
+    grow_old(scene)
+    scene.client.hold_leases(["archive"], holder="one", seconds=60)
+    assert evaluate(scene.client, "archive_overdue") == ([], [])
+    scene.sql("UPDATE service_leases SET acquired_at = now() - interval '11 minutes'")
+    assert evaluate(scene.client, "archive_overdue") == (["archive"], [])

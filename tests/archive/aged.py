@@ -12,7 +12,7 @@ from session_continuity.domain.command_log import NewCommand
 
 Connection = psycopg.Connection[Any]
 
-POLICY = {"archive_sessions_after": "30d"}
+POLICY = {"archive_sessions_after": "30d", "delete_archives_after": "300d"}
 ROWS = {
     kind: f"SELECT {key}::text, sha256(convert_to(r::text, 'UTF8')) FROM {table} r"
     for kind, table, key in (
@@ -25,7 +25,7 @@ HOSTILE = '"; DROP TABLE event_store; --\\N\t\r\n\\\\, {"a": "\\u202e"} \x1b[31m
 
 
 def open_client(database: str, folder: Path, **settings: Any) -> SessionContinuity:
-    """A client whose policy archives closed sessions after 30 days."""
+    """A client whose policy archives closed sessions after 30 days, and deletes archives after 300."""
     options = {"retention": POLICY, "archive_format": "parquet", **settings}
     return SessionContinuity(load_settings(home=folder, dsn=database, **options))
 
@@ -68,6 +68,9 @@ def age(connection: Connection, interval: str = "40 days") -> None:
         connection.execute(f"UPDATE {table} SET {changes}".encode(), {"by": interval})
 
 
-def rows(connection: Connection) -> dict[str, dict[str, bytes]]:
-    """The hash of each row, by kind and key."""
-    return {kind: dict(connection.execute(query.encode()).fetchall()) for kind, query in ROWS.items()}
+def rows(connection: Connection, *, but: str = "") -> dict[str, dict[str, bytes]]:
+    """The hash of each row, by kind and key; `but` those of a session."""
+    return {
+        kind: dict(connection.execute(f"{query} WHERE instance_id <> %s".encode(), (but,)).fetchall())
+        for kind, query in ROWS.items()
+    }

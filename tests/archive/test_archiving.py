@@ -14,6 +14,8 @@ from tests.archive.aged import HOSTILE, Connection, age, make_sessions, open_cli
 from tests.capture.hooking import small_disk
 
 from session_continuity import SessionContinuity
+from session_continuity.archive import erasing
+from session_continuity.archive import folder as folders
 from session_continuity.archive.archiving import run_archive
 from session_continuity.archive.erasing import erase_archived
 from session_continuity.archive.folder import ArchiveFolder
@@ -325,6 +327,54 @@ def test_a_forgotten_session_leaves_the_archives_and_never_comes_back(
         0,
     )
     assert archiver.recover_state(kept).work_state["sequence_num"] > 0
+
+
+def test_an_erasing_that_was_cut_short_keeps_no_archive_from_being_finished(
+    archiver: SessionContinuity, connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone, kept = make_sessions(archiver, 2)
+    age(connection)
+    before = rows(connection, but=gone)
+    monkeypatch.setattr(RowStreams, "prune", interrupted)
+    with pytest.raises(Interrupted):
+        run_archive(archiver)
+    archiver.forget_session(gone)
+    monkeypatch.setattr(erasing, "record_erased", interrupted)
+    with pytest.raises(Interrupted):
+        erase_archived(archiver, [gone])
+    monkeypatch.undo()
+    report = run_archive(archiver)
+    (archive,) = archives(archiver)
+    assert (report.problems, archive.state, report.erased) == ([], "finished", [archive.archive_id])
+    assert search_archives(archiver, [archive], kept) != [] == search_archives(archiver, [archive], gone)
+    all_kept(archiver, connection, before)
+
+
+def test_what_is_told_to_be_erased_is_gone_from_the_disk(
+    archiver: SessionContinuity, connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A power loss brings nothing back: the folder is flushed after its last change and before the catalogue."""
+    gone, *_ = make_sessions(archiver)
+    age(connection)
+    run_archive(archiver)
+    archiver.forget_session(gone)
+    (archive,) = archives(archiver)
+    place, done = folder_of(archiver, archive), list[str]()
+    unlink, flush, record_erased = Path.unlink, folders.flush, erasing.record_erased
+
+    def noted(name: str, operation: Any) -> Any:
+        def note(*arguments: Any, **options: Any) -> Any:
+            if name != "flush" or arguments == (place,):
+                done.append(name)
+            return operation(*arguments, **options)
+
+        return note
+
+    monkeypatch.setattr(Path, "unlink", noted("unlink", unlink))
+    monkeypatch.setattr(folders, "flush", noted("flush", flush))
+    monkeypatch.setattr(erasing, "record_erased", noted("told", record_erased))
+    erase_archived(archiver, [gone])
+    assert done == ["flush", *["unlink"] * 4, "flush", "told"]
 
 
 def files_named(client: SessionContinuity, archive: Archive) -> set[str]:

@@ -9,45 +9,17 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from tests.archive.aged import Connection, age, make_sessions, open_client, rows
-from tests.resident.conftest import wait_until
+from tests.archive.conftest import Dying
 
 from session_continuity import SessionContinuity
 from session_continuity.archive.archiving import run_archive
 from session_continuity.archive.reading import verify_archives
 from session_continuity.archive.restoring import restore_archive
 from session_continuity.domain.archives import list_archives
-
-
-@dataclass
-class Dying:
-    """Archivers that kill themselves."""
-
-    process: subprocess.Popen[str]
-
-    def run(self, at: int, home: Path, archive_format: str) -> tuple[int, int]:
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        print(at, home, archive_format, file=self.process.stdin, flush=True)
-        code, operations = self.process.stdout.readline().split()
-        return int(code), int(operations)
-
-
-@pytest.fixture
-def dying(database: str) -> Iterator[Dying]:
-    words = [sys.executable, "-m", "tests.archive.dying", database]
-    process = subprocess.Popen(
-        words, cwd=Path(__file__).parents[2], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-    yield Dying(process)
-    assert process.stdin is not None
-    process.stdin.close()
-    process.wait(30)
 
 
 def complete(client: SessionContinuity, connection: Connection, before: dict[str, dict[str, bytes]]) -> None:
@@ -68,10 +40,11 @@ FORMATS = pytest.mark.parametrize("archive_format", ["parquet", "json-lines"])
 def test_wherever_a_run_is_killed_nothing_is_lost_and_the_next_one_finishes(
     database: str, connection: Connection, tmp_path: Path, dying: Dying, archive_format: str
 ) -> None:
-    kill_at_each(database, connection, tmp_path / "home", dying, archive_format, every=11)
+    kill_at_each(database, connection, tmp_path / "home", dying, archive_format, every=17)
 
 
 @pytest.mark.faults
+@pytest.mark.timeout(1_800)
 @FORMATS
 def test_a_run_is_killed_at_each_of_its_operations(
     database: str, connection: Connection, tmp_path: Path, dying: Dying, archive_format: str
@@ -86,40 +59,23 @@ def kill_at_each(
         make_sessions(client, 2, events=4)
         age(connection)
         before = rows(connection)
-        code, operations = dying.run(-1, home, archive_format)
-        assert (code, operations > 30) == (0, True)
-        complete(client, connection, before)
-        killed = 0
-        for at in range(0, operations, every):
-            start_anew(connection, home)
-            code, _ = dying.run(at, home, archive_format)
-            if code == 0:  # a run may take an operation less than the first
-                break
-            assert code == -signal.SIGKILL
-            killed += 1
-            wait_until(lambda: others_connected(connection) <= 1)
+
+        def check(at: int) -> None:
             complete(client, connection, before)
             connection.execute("UPDATE archived_sessions SET restored_at = NULL")
             assert run_archive(client).problems == [], at
             assert [one.problems for one in verify_archives(client) if one.problems] == [], at
             complete(client, connection, before)
-        print(f"killed at {killed} of {operations} operations")
-        assert killed > 0.8 * operations / every
+
+        dying.kill_at_each(
+            "archive", home, archive_format, every, start=lambda: start_anew(connection, home), check=check
+        )
 
 
 def start_anew(connection: Connection, home: Path) -> None:
     """Without the archives, whose rows are all in the tables again."""
     connection.execute("DELETE FROM archives")
-    for folder in (home / "archive").iterdir():
-        shutil.rmtree(folder) if folder.is_dir() else folder.unlink()
-
-
-def others_connected(connection: Connection) -> int:
-    """The connections beside this one."""
-    row = connection.execute(
-        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
-    ).fetchone()
-    return 0 if row is None else row[0]
+    shutil.rmtree(home / "archive", ignore_errors=True)
 
 
 RUN = """

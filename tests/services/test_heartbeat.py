@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -16,6 +17,7 @@ from tests.services.fleet import event_types, silence
 from tests.services.test_leases import eventually
 
 from session_continuity import SessionContinuity
+from session_continuity.capture.spool.spool import Spool
 from session_continuity.domain import stale_sweep
 from session_continuity.domain.session_registry import Origin
 from session_continuity.processes import Process, is_running, process_from_json
@@ -99,6 +101,27 @@ def test_a_process_that_is_gone_makes_its_session_stale_within_seconds(
     assert event_types(connection, session) == ["instance_registered", "instance_stale", "checkpoint_created"]
     assert client.latest_checkpoint(session).metadata == {"reason": "stale: process_gone"}
     assert service.run_once(client) == Pass(done=0)
+
+
+def test_a_gone_session_is_not_marked_while_a_record_waits_that_may_tell_its_end(
+    client: SessionContinuity, connection: Connection, agent: subprocess.Popen[bytes], tmp_path: Path
+) -> None:
+    """The spool is behind by longer than an end may be on its way; then the same with nothing before the end."""
+    session = session_of(client, mark_of(agent.pid))
+    silence(connection, session, "9 seconds")
+    spool = Spool(tmp_path / "spool")
+    record = spool.put("claude-code", "SessionEnd", b"{}")
+    service = Heartbeat(HOST, runs, waits_since=lambda: spool.status().oldest)
+    agent.kill()
+    agent.wait()
+    assert [service.run_once(client).done for _ in range(3)] == [0, 0, 0]
+    assert client.get_session(session).status == "active"
+    eventually(lambda: spool.put("claude-code", "Stop", b"{}") and len(spool.names()) > 2, 5)
+    spool.remove(record)
+    assert Heartbeat(HOST, runs, waits_since=lambda: spool.status().oldest).run_once(client).done == 0, (
+        "from before"
+    )
+    assert service.run_once(client).report == {"gone": 1}, "what waits now was captured after the process was gone"
 
 
 def test_a_process_id_that_was_used_again_is_not_believed(

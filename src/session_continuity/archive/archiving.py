@@ -226,18 +226,19 @@ class _Run:
 
     def _heal(self) -> None:
         """Finish or clear away what a run that ended here left; the lock says that none is at work."""
-        for archive in self._client.run(list_unfinished(self._folder.host, str(self._folder.path))):
-            try:
-                self._heal_one(archive)
-            except SessionContinuityError as error:
-                self._report.problems.append(error.message)
         for archive_id in self._folder.left(WRITING):
             self._folder.abandon_draft(archive_id)
         for archive_id in self._folder.left(DELETED):
             self._finish_deleting(archive_id)
+        # First, since an erasing that was cut short has left a manifest that the catalogue does not know.
         for place, forgotten in self._client.run(find_unerased()).items():
             try:
                 self._report.erased += erase_in(self._client, self._folder, {place: forgotten})
+            except SessionContinuityError as error:
+                self._report.problems.append(error.message)
+        for archive in self._client.run(list_unfinished(self._folder.host, str(self._folder.path))):
+            try:
+                self._heal_one(archive)
             except SessionContinuityError as error:
                 self._report.problems.append(error.message)
 

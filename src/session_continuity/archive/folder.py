@@ -88,11 +88,13 @@ class ArchiveFolder:
         return digest(content)
 
     def remove_strays(self, archive_id: str, manifest: Manifest) -> None:
-        """Remove what the manifest does not name, such as files with content that was erased."""
+        """Remove what the manifest does not name, such as files with content that was erased, from the disk."""
+        place = self.of(archive_id)
         named = {manifests.NAME, *(file.name for file in manifest.files)}
-        for file in self.of(archive_id).iterdir():
+        for file in place.iterdir():
             if file.name not in named:
                 file.unlink()
+        flush(place)
 
     def abandon(self, archive_id: str) -> None:
         """Remove an archive that no row was deleted for."""

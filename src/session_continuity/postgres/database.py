@@ -2,7 +2,8 @@
 
 Connections are opened by the caller that needs one and kept for the next, so that after an outage the first
 call finds the server as soon as it is back; a pool that reconnects in the background with growing pauses made
-callers wait for seconds. Every wait ends at the call's deadline, whatever the network or server does:
+callers wait for seconds. Those that a busy moment opened and nobody needs any more are closed: all clients share
+what the server has. Every wait ends at the call's deadline, whatever the network or server does:
 statement_timeout does not help against a server that is stopped.
 """
 
@@ -37,10 +38,12 @@ from session_continuity.postgres.failures import deadline_exceeded, translate
 from session_continuity.postgres.statements import statement
 
 T = TypeVar("T")
+C = TypeVar("C", "_BoundConnection", "_BoundAsyncConnection")
 PQGen = Any
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 0.5
 _KEPT_ROWS = 200
+_UNUSED_SECONDS = 60.0
 
 
 class Server(Protocol):
@@ -86,6 +89,7 @@ class _BoundConnection(Connection[tuple[Any, ...]]):
     """Waits no longer than until `until` (monotonic seconds)."""
 
     until: float = 0.0
+    idle_since: float = 0.0
     _steady: psycopg.Cursor[tuple[Any, ...]] | None = None
 
     @classmethod
@@ -105,6 +109,7 @@ class _BoundConnection(Connection[tuple[Any, ...]]):
 
 class _BoundAsyncConnection(AsyncConnection[tuple[Any, ...]]):
     until: float = 0.0
+    idle_since: float = 0.0
     _steady: psycopg.AsyncCursor[tuple[Any, ...]] | None = None
 
     @classmethod
@@ -264,7 +269,10 @@ class Database:
             if self._closed or connection.closed or connection.pgconn.transaction_status != 0:
                 connection.close()
             else:
+                connection.idle_since = time.monotonic()
                 self._idle.append(connection)
+                for unused in _unused(self._idle):
+                    unused.close()
         finally:
             self._free.release()
 
@@ -366,7 +374,10 @@ class AsyncDatabase:
             if self._closed or connection.closed or connection.pgconn.transaction_status != 0:
                 await connection.close()
             else:
+                connection.idle_since = time.monotonic()
                 self._idle.append(connection)
+                for unused in _unused(self._idle):
+                    await unused.close()
         finally:
             self._free.release()
 
@@ -380,6 +391,14 @@ class AsyncDatabase:
             await connection.execute(_set_role(self._limits.role))
         self._answered = True
         return connection
+
+
+def _unused(idle: deque[C]) -> Generator[C]:
+    """The connections that were not needed for too long, taken out; the last one given back is the next one to be
+    used, so they stand at the front."""
+    with suppress(IndexError):  # another thread has taken the last one
+        while idle[0].idle_since < time.monotonic() - _UNUSED_SECONDS:
+            yield idle.popleft()
 
 
 def _loads(text: str | bytes) -> Any:

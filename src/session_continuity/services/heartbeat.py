@@ -11,6 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, Literal
 
 from session_continuity.client import SessionContinuity
@@ -25,7 +26,9 @@ _POLL_SECONDS = 1.0
 
 class Heartbeat:
     """Looks at the processes of one host. `runs` tells of a process as the registry keeps it whether it runs, or
-    None when it can't be told. For one thread."""
+    None when it can't be told. `waits_since` tells since when the oldest captured record of the host waits to be
+    stored, or None: while one waits from before a process was seen to be gone, its session may have ended in good
+    order. For one thread."""
 
     name = "heartbeat"
     fleet_wide = False
@@ -35,10 +38,12 @@ class Heartbeat:
         host: str,
         runs: Callable[[dict[str, Any]], bool | None],
         *,
+        waits_since: Callable[[], datetime | None] = lambda: None,
         interval_seconds: float = LOOK_SECONDS,
     ) -> None:
         self.interval_seconds = interval_seconds
-        self._host, self._runs = host, runs
+        self._host, self._runs, self._waits_since = host, runs, waits_since
+        self._gone_since: dict[tuple[str, str], datetime] = {}
         self._known_gone: set[tuple[str, str]] = set()
 
     def run_once(self, client: SessionContinuity) -> Pass:
@@ -61,11 +66,15 @@ class Heartbeat:
         # Each process once: one that looks gone from here alone, and is heard of again, is not ours to judge.
         told = {(seen.instance_id, repr(seen.process)) for seen in gone}
         self._known_gone &= told
+        now = datetime.now(UTC)
+        self._gone_since = {key: self._gone_since.get(key, now) for key in told}
         fresh = [
             (seen.instance_id, seen.process)
             for seen in gone
             if seen.status == "active" and (seen.instance_id, repr(seen.process)) not in self._known_gone
         ]
+        if fresh and (waits_since := self._waits_since()) is not None:
+            fresh = [(key, kept) for key, kept in fresh if self._gone_since[key, repr(kept)] < waits_since]
         if not fresh:
             return 0
         marked = client.mark_gone(fresh)

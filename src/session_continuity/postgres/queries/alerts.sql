@@ -174,7 +174,8 @@ WITH found AS (
 ) {settle_alerts};
 
 -- name: evaluate_archive_overdue
--- The archive has a policy, but no pass of it ended well for too long.
+-- The archive has a policy, but no pass of it ended well for too long. Who has only just begun to serve is given ten
+-- minutes: after a weekend its first pass is on its way.
 WITH found AS (
     SELECT 'archive' AS subject, NULL::text AS project, jsonb_build_object('last_pass', (
         SELECT max(finished_at) FROM service_passes WHERE service = 'archive' AND error IS NULL)) AS details
@@ -183,6 +184,9 @@ WITH found AS (
         AND NOT EXISTS (
             SELECT FROM service_passes WHERE service = 'archive' AND error IS NULL
                 AND finished_at > now() - %(archive_overdue_hours)s * interval '1 hour')
+        AND NOT EXISTS (
+            SELECT FROM service_leases WHERE name = 'archive' AND expires_at > now()
+                AND acquired_at > now() - interval '10 minutes')
     LIMIT %(most)s
 ) {settle_alerts};
 
