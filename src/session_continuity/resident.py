@@ -11,7 +11,7 @@ import socket
 import threading
 import time
 from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import asynccontextmanager, closing
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -32,7 +32,7 @@ from session_continuity.client import SessionContinuity
 from session_continuity.domain.errors import Conflict, InvalidInput, Refused, SessionContinuityError, Unavailable
 from session_continuity.resident_log import open_log
 from session_continuity.resident_process import Residence, residence
-from session_continuity.resident_services import services_of, waiting_records
+from session_continuity.resident_services import waiting_records, wanted_services
 from session_continuity.services.runner import Runner
 from session_continuity.settings import Settings
 from session_continuity.web.access import Access, checked_hosts
@@ -52,7 +52,8 @@ USUAL_PORT = 27_182
 _LOOK_SECONDS = 5.0
 """Between two looks at an idle spool (its capacity, drafts of killed hooks) and at the running sessions."""
 
-_READY_SECONDS = 2.0
+_PROBE_SECONDS = 2.0
+"""For the database to answer somebody who asks whether it does, or for figures: less than any of them waits."""
 _STOP_SECONDS = 3.0
 _MOMENT = 0.3
 _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
@@ -91,10 +92,11 @@ def serve(
         spool = open_spool(settings)
         open_log(_log_file(settings.home))
         url, port = _url(listener)
-        with SessionContinuity(settings) as client, closing(_Readiness(settings)) as readiness:
+        probing = replace(settings, deadline_seconds=_PROBE_SECONDS, connections=2)
+        with SessionContinuity(settings) as client, SessionContinuity(probing) as probe:
             work = _Drain(client, spool, (open_capture or _live_capture)(client))
             watch = SpoolWatch(_at_home(held, work), _teller(held))
-            services = Runner(client, services_of(settings))
+            services = Runner(client, wanted_services(settings))
             mcp = McpRoute(settings)
             dashboard = Dashboard(settings, sign_ins)
 
@@ -126,11 +128,11 @@ def serve(
                     capture_route(keep_in(spool)),
                     mcp.route(),
                     *([oauth.route()] if oauth else []),
-                    metrics_route(client, partial(waiting_records, settings)),
+                    metrics_route(probe, partial(waiting_records, settings)),
                     *dashboard.routes(),
                 ],
                 is_well=watch.is_alive,
-                why_not_ready=readiness,
+                why_not_ready=_Readiness(probe),
                 lifespan=lifespan,
             )
             server = http_server(app)
@@ -180,25 +182,17 @@ def forward(
 
 
 class _Readiness:
-    """Asks the database, within a short time of its own; one answer serves whoever asks within a second."""
+    """Asks the database; one answer serves whoever asks within a second."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = replace(settings, deadline_seconds=_READY_SECONDS, connections=1)
-        self._client: SessionContinuity | None = None
+    def __init__(self, client: SessionContinuity) -> None:
+        self._client = client
         self._lock = threading.Lock()
         self._reason: str | None = None
         self._until = 0.0
 
-    def close(self) -> None:
-        """Give its connection back."""
-        with self._lock:
-            if self._client is not None:
-                self._client.close()
-
     def __call__(self) -> str | None:
         with self._lock:
             if time.monotonic() >= self._until:
-                self._client = self._client or SessionContinuity(self._settings)
                 try:
                     self._client.find_sessions(limit=1)
                     self._reason = None

@@ -24,11 +24,17 @@ from session_continuity.services.stale_sweep import StaleSweep
 from session_continuity.settings import Settings
 
 
-def services_of(settings: Settings, *, release: bool = False) -> list[Service]:
-    """Every service, with the settings' options; with `release` the sweep holds nobody back."""
+def wanted_services(settings: Settings) -> list[Service]:
+    """Those that a resident process runs: the archive only where there is a policy, so that one of those machines
+    does that work."""
+    return [each for each in services_of(settings) if settings.retention.is_set or each.name != Archiving.name]
+
+
+def services_of(settings: Settings) -> list[Service]:
+    """Every service, with the settings' options."""
     return [
         Heartbeat(_host(), _runs, waits_since=lambda: waiting_records(settings)[1]),
-        StaleSweep(settings, release=release),
+        StaleSweep(settings),
         AutomaticCheckpoints(settings),
         Archiving(settings),
         Alerts(settings),

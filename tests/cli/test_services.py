@@ -36,6 +36,14 @@ def test_the_list_tells_what_a_pass_did(continuity: Continuity, connection: Conn
     assert "marked 2, checkpoints 2" in continuity("services", "list").out
 
 
+def test_what_a_service_logs_stands_beside_its_answer(continuity: Continuity, connection: Connection) -> None:
+    many(connection, 1)
+    connection.execute("UPDATE supervisor_sessions SET status = 'stale'")
+    ran = continuity("services", "run", "alerts", "--json")
+    assert ran.document["pass"]["report"] == {"raised": 1}
+    assert '"event": "alert_raised"' in ran.err
+
+
 def test_the_sweep_shows_its_plan_and_marks(continuity: Continuity, connection: Connection) -> None:
     ids = many(connection, 5, silent=2)
     planned = continuity("sessions", "sweep", "--dry-run", "--json").document["would_mark"]
@@ -60,12 +68,6 @@ def test_the_sweep_holds_a_fleet_back_and_lets_it_go_when_told(
     assert statuses(connection) == {"stale": 450}
 
 
-def test_a_release_by_the_service_marks_a_batch(continuity: Continuity, connection: Connection) -> None:
-    many(connection, 30, silent=30)
-    ran = continuity("services", "run", "stale_sweep", "--release", "--json").document
-    assert ran["pass"]["report"] == {"marked": 30, "checkpoints": 30}
-
-
 def test_the_setting_says_when_a_session_is_stale(
     continuity: Continuity, connection: Connection, tmp_path: Any
 ) -> None:
@@ -82,7 +84,7 @@ def test_the_setting_says_when_a_session_is_stale(
     ("arguments", "code", "said"),
     [
         (("services", "run", "nothing"), 2, "known are alert_delivery, alerts, archive"),
-        (("services", "run", "heartbeat", "--release"), 2, "--release is for stale_sweep"),
+        (("heartbeat", "run", "--pid", str(os.getpid()), "--every", "0s"), 2, "--every must be 1s to 10m"),
         (("heartbeat", "run", "--pid", str(os.getpid())), 3, "name one with --session"),
     ],
 )

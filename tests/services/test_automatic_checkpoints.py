@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
+from tests.archive.aged import open_client
 from tests.services.fleet import event_types, many
 
 from session_continuity import NewEvent, SessionContinuity
+from session_continuity.archive.archiving import run_archive
 from session_continuity.domain.checkpoints import take_checkpoint
 from session_continuity.domain.errors import SequenceConflict
 from session_continuity.domain.work_state import canonical
 from session_continuity.services.automatic_checkpoints import AutomaticCheckpoints
 from session_continuity.services.service import Pass
+from session_continuity.services.stale_sweep import StaleSweep
 
 Connection = psycopg.Connection[Any]
 
@@ -74,6 +78,26 @@ def test_a_completed_epic_is_saved(client: SessionContinuity, session: str) -> N
     assert run(client) == Pass(done=0)
     recovered, replayed = client.recover_state(session), client.replay_events(session)
     assert canonical(recovered.work_state) == canonical(replayed.work_state)
+
+
+def test_a_session_that_cannot_be_saved_keeps_no_other_from_it(
+    client: SessionContinuity, connection: Connection, database: str, tmp_path: Path
+) -> None:
+    """Its events are archived, and the hash of its checkpoint does not fit; both services pass it over."""
+    lost, *others = (client.register_session("shop").instance_id for _ in range(3))
+    client.append_events(lost, [NewEvent(event_type="test_passed")] * 9)
+    client.take_checkpoint(lost)
+    age(connection, lost, "40 days")
+    connection.execute("UPDATE event_store SET created_at = timestamp")
+    with open_client(database, tmp_path, retention={"archive_events_after": "30d"}) as archiver:
+        assert run_archive(archiver).rows > 0
+    connection.execute("UPDATE checkpoints SET state_hash = sha256('x')")
+    for instance_id in (lost, *others):
+        client.append_event(instance_id, "epic_completed", {"epic_id": "1"})
+    assert run(client) == Pass(done=2, report={"epic_completed": 2, "failed": 1})
+    assert run(client).report == {"failed": 1}
+    connection.execute("UPDATE supervisor_sessions SET last_heartbeat = now() - interval '1 hour'")
+    assert StaleSweep(client.settings).run_once(client).report == {"marked": 3, "checkpoints": 2}
 
 
 def test_after_many_events_the_state_is_saved(client: SessionContinuity, session: str) -> None:

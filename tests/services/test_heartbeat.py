@@ -8,11 +8,13 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
+from tests.client.proxy import Proxy
 from tests.services.fleet import event_types, silence
 from tests.services.test_leases import eventually
 
@@ -116,7 +118,16 @@ def test_a_gone_session_is_not_marked_while_a_record_waits_that_may_tell_its_end
     agent.wait()
     assert [service.run_once(client).done for _ in range(3)] == [0, 0, 0]
     assert client.get_session(session).status == "active"
-    eventually(lambda: spool.put("claude-code", "Stop", b"{}") and len(spool.names()) > 2, 5)
+    seen_gone = datetime.now(UTC)
+
+    def captures_later() -> bool:  # the clock of files is some milliseconds behind
+        name = spool.put("claude-code", "Stop", b"{}")
+        if spool.read(name).captured_at > seen_gone:
+            return True
+        spool.remove(name)
+        return False
+
+    eventually(captures_later, 5)
     spool.remove(record)
     assert Heartbeat(HOST, runs, waits_since=lambda: spool.status().oldest).run_once(client).done == 0, (
         "from before"
@@ -204,6 +215,29 @@ def test_keeping_alive_ends_with_the_process_and_marks_the_session(
     agent.kill()
     agent.wait()
     keeping.join(20)
+    assert ended == [KeptAlive(ended="process_gone", marked_stale=True)]
+    assert event_types(connection, session)[1:] == ["instance_stale", "checkpoint_created"]
+
+
+def test_keeping_alive_marks_the_session_although_its_process_ends_in_an_outage(
+    database: str, connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stale_sweep, "QUIET_FOR", stale_sweep.QUIET_FOR / 8)
+    with Proxy(database) as proxy, SessionContinuity(dsn=proxy.conninfo, deadline_seconds=0.5) as client:
+        session = client.register_session("shop").instance_id
+        silence(connection, session, "1 minute")
+        proxy.mode = "black hole"
+        proxy.cut()
+        ended: list[KeptAlive] = []
+        keeping = threading.Thread(
+            target=lambda: ended.append(keep_alive(client, session, lambda: False, every_seconds=1))
+        )
+        keeping.start()
+        keeping.join(4)
+        assert (keeping.is_alive(), ended) == (True, []), "the outage is outlived"
+        proxy.mode = "pass"
+        proxy.cut()
+        keeping.join(20)
     assert ended == [KeptAlive(ended="process_gone", marked_stale=True)]
     assert event_types(connection, session)[1:] == ["instance_stale", "checkpoint_created"]
 

@@ -13,7 +13,7 @@ import pytest
 from tests.services.test_leases import eventually
 
 from session_continuity import SessionContinuity
-from session_continuity.domain.errors import Conflict, Unavailable
+from session_continuity.domain.errors import Conflict, DeadlineExceeded, Unavailable
 from session_continuity.services import runner
 from session_continuity.services.runner import Runner, run_pass
 from session_continuity.services.service import Pass, PassEnded
@@ -65,7 +65,14 @@ def test_a_pass_that_fails_is_kept_with_its_error_and_without_foreign_words(clie
     def conflict(_: SessionContinuity) -> Pass:
         raise Conflict("it moved on")
 
-    for work, error, kept in ((fail, ValueError, "ValueError"), (conflict, Conflict, "conflict: it moved on")):
+    def take_too_long(_: SessionContinuity) -> Pass:
+        raise DeadlineExceeded("not within 30 s")
+
+    for work, error, kept in (
+        (fail, ValueError, "ValueError"),
+        (conflict, Conflict, "conflict: it moved on"),
+        (take_too_long, DeadlineExceeded, "deadline_exceeded: not within 30 s"),
+    ):
         with pytest.raises(error):
             run_pass(client, Counting(work=work), holder="one")
         last = client.list_services()[0].last_pass

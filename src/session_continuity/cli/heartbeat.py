@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from session_continuity.cli.arguments import DURATION, NUMBER, Call, Group, pass_call
-from session_continuity.cli.output import write_note
+from session_continuity.cli.output import log_to_stderr, write_note
 
 if TYPE_CHECKING:
     from session_continuity.domain.session_registry import Session
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 _CLOCKS_DIFFER = timedelta(minutes=10)
 """Between this machine and the database."""
+
+_SHORTEST, _LONGEST = timedelta(seconds=1), timedelta(minutes=10)
 
 
 @click.group(cls=Group)
@@ -44,8 +46,11 @@ def run(call: Call, pid: int, instance_id: str | None, every: timedelta) -> None
     from session_continuity.processes import is_running
     from session_continuity.services.heartbeat import keep_alive
 
+    if not _SHORTEST <= every <= _LONGEST:
+        raise click.UsageError("--every must be 1s to 10m: without a heartbeat for 30 minutes a session is stale.")
     session = _session_of(call, pid, instance_id)
     process = _process_of(session, pid)
+    log_to_stderr()
     write_note(f"process {pid} keeps {session.instance_id} alive")
     kept = keep_alive(
         call.client, session.instance_id, lambda: is_running(process), every_seconds=every.total_seconds()

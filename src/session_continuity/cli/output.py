@@ -89,6 +89,20 @@ def write_note(text: str) -> None:
     click.echo("\n".join(printable_lines(text)), err=True)
 
 
+def log_to_stderr() -> None:
+    """Let what services log stand beside the answer, too: one JSON object in a line, as in the server's log."""
+    import structlog
+
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.JSONRenderer(),
+        ],
+        logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),
+    )
+
+
 def write_error(message: str) -> None:
     """Say on standard error what went wrong."""
     lines = printable_lines(message)

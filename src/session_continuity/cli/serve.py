@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sys
+import threading
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -108,6 +110,10 @@ def _serve(call: Call, settings: Settings) -> None:
     gc.enable()  # the command line turns it off, but this one runs for long
     run(settings, ready=lambda url: write_note(f"serving on {url}; Ctrl+C ends it"))
     call.answer({"stopped": True}, lambda: write_note("stopped"))
+    # Python would wait for a thread that asks a database which hangs, for somebody who has gone.
+    if any(thread is not threading.current_thread() and not thread.daemon for thread in threading.enumerate()):
+        sys.stdout.flush()
+        os._exit(0)
 
 
 def _detach(call: Call, host: str | None, port: int | None, allow_hosts: tuple[str, ...]) -> None:

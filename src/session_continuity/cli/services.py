@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from session_continuity.cli.arguments import Call, Group, pass_call
-from session_continuity.cli.output import write_fields, write_table
+from session_continuity.cli.output import log_to_stderr, write_fields, write_table
 from session_continuity.domain.measures import ago
 
 if TYPE_CHECKING:
@@ -36,20 +36,18 @@ def list_services(call: Call) -> None:
 
 @services.command(
     "run",
-    examples=("continuity services run stale_sweep", "continuity services run stale_sweep --release --json"),
+    examples=("continuity services run stale_sweep", "continuity services run search --json"),
 )
 @click.argument("name")
-@click.option("--release", is_flag=True, help="Let the stale sweep mark sessions that it would hold back.")
 @pass_call
-def run_service(call: Call, name: str, release: bool) -> None:
+def run_service(call: Call, name: str) -> None:
     """Run one pass of the service NAME now, beside the one that serves, and tell what it did."""
     from session_continuity.services.runner import new_holder, run_pass
 
-    known = {service.name: service for service in _services(call, release=release)}
+    known = {service.name: service for service in _services(call)}
     if name not in known:
         raise click.UsageError(f"there is no service {name!r}; known are {', '.join(sorted(known))}.")
-    if release and name != "stale_sweep":
-        raise click.UsageError("--release is for stale_sweep.")
+    log_to_stderr()
     done, kept = run_pass(call.client, known[name], holder=new_holder())
     call.answer(
         {"pass": kept, "more": done.more},
@@ -57,10 +55,10 @@ def run_service(call: Call, name: str, release: bool) -> None:
     )
 
 
-def _services(call: Call, *, release: bool = False) -> list[Service]:
+def _services(call: Call) -> list[Service]:
     from session_continuity.resident_services import services_of
 
-    return services_of(call.settings, release=release)
+    return services_of(call.settings)
 
 
 def show_services(states: list[ServiceState]) -> None:

@@ -25,7 +25,7 @@ from session_continuity.cli.arguments import (
     pass_call,
     project_option,
 )
-from session_continuity.cli.output import write_fields, write_note, write_table, write_text
+from session_continuity.cli.output import log_to_stderr, write_fields, write_note, write_table, write_text
 from session_continuity.cli.person import person_option
 from session_continuity.domain.errors import InvalidInput
 from session_continuity.domain.measures import ago
@@ -289,6 +289,7 @@ def sweep_sessions(call: Call, dry_run: bool, release: bool) -> None:
         return
     from session_continuity.resident_services import sweep_now
 
+    log_to_stderr()
     swept = sweep_now(call.client, release=release)
     call.answer(swept, lambda: _show_swept(swept))
 

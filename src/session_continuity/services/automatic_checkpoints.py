@@ -10,14 +10,18 @@ from __future__ import annotations
 from collections import Counter
 from datetime import timedelta
 
+import structlog
+
 from session_continuity.client import SessionContinuity
 from session_continuity.domain.automatic_checkpoints import FIRST_PLACE, Place
-from session_continuity.domain.errors import Conflict, NotFound
+from session_continuity.domain.errors import Conflict, NotFound, SessionContinuityError, Unavailable
 from session_continuity.services.service import Pass
 from session_continuity.settings import Settings
 
 INTERVAL_SECONDS = 30.0
 PAGE = 2_000
+
+_log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 
 class AutomaticCheckpoints:
@@ -46,7 +50,15 @@ class AutomaticCheckpoints:
                 client.take_due_checkpoint(due)
             except (Conflict, NotFound):
                 taken["moved_on"] += 1  # looked at again in the next round
+            except Unavailable:
+                raise
+            except SessionContinuityError as error:  # one session keeps no other from being saved
+                _log.warning(
+                    "not_saved", instance_id=due.instance_id, code=error.stable_code, reason=error.message
+                )
+                taken["failed"] += 1
             else:
                 taken[due.cause.replace(" ", "_")] += 1
         self._place = found.next_place or FIRST_PLACE
-        return Pass(done=taken.total() - taken["moved_on"], more=found.next_place is not None, report=dict(taken))
+        done = taken.total() - taken["moved_on"] - taken["failed"]
+        return Pass(done=done, more=found.next_place is not None, report=dict(taken))

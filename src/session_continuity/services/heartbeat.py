@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from session_continuity.client import SessionContinuity
 from session_continuity.domain.errors import SessionContinuityError, Unavailable
@@ -22,6 +22,8 @@ from session_continuity.services.stale_sweep import save_stale
 
 LOOK_SECONDS = 5.0
 _POLL_SECONDS = 1.0
+
+T = TypeVar("T")
 
 
 class Heartbeat:
@@ -112,9 +114,17 @@ def keep_alive(
             next_beat = time.monotonic() + every_seconds
         time.sleep(min(_POLL_SECONDS, every_seconds))
     until = time.monotonic() + QUIET_FOR.total_seconds() + 2 * _POLL_SECONDS
-    while not client.mark_gone([(instance_id, None)]):
+    while not _through_outages(lambda: client.mark_gone([(instance_id, None)])):
         if time.monotonic() >= until:
             return KeptAlive(ended="process_gone")
         time.sleep(_POLL_SECONDS)
-    save_stale(client)
+    _through_outages(lambda: save_stale(client))
     return KeptAlive(ended="process_gone", marked_stale=True)
+
+
+def _through_outages(work: Callable[[], T]) -> T:
+    while True:
+        try:
+            return work()
+        except Unavailable:
+            time.sleep(_POLL_SECONDS)

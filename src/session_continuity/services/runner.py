@@ -9,6 +9,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 import structlog
 
@@ -51,22 +52,22 @@ def run_pass(
         done = service.run_once(BoundClient(client, may_go_on))
     except PassEnded:
         raise
-    except Unavailable:
-        raise  # nobody there to be told
     except Exception as error:
         reason = (
             f"{error.stable_code}: {error.message}"
             if isinstance(error, SessionContinuityError)
             else type(error).__name__  # without its text, which may hold what was captured
         )
-        client.record_pass(
-            service.name,
-            holder=holder,
-            seconds=time.monotonic() - started,
-            done=0,
-            report={},
-            error=shorten(storable_text(reason), 2_000),
-        )
+        if type(error) is not Unavailable:  # else nobody is there to be told
+            with suppress(Unavailable):
+                client.record_pass(
+                    service.name,
+                    holder=holder,
+                    seconds=time.monotonic() - started,
+                    done=0,
+                    report={},
+                    error=shorten(storable_text(reason), 2_000),
+                )
         raise
     if not (done.done or keep_quiet):
         return done, None

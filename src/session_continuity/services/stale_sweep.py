@@ -16,13 +16,16 @@ import time
 from collections.abc import Callable
 from datetime import timedelta
 
+import structlog
+
 from session_continuity.client import SessionContinuity
-from session_continuity.domain.errors import Conflict, NotFound
+from session_continuity.domain.errors import Conflict, NotFound, SessionContinuityError, Unavailable
 from session_continuity.domain.stale_sweep import SilentCount
 from session_continuity.services.service import Pass
 from session_continuity.settings import Settings
 
 INTERVAL_SECONDS = 15.0
+_log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 BATCH = 200
 """Most sessions marked in one pass."""
@@ -95,5 +98,10 @@ def save_stale(client: SessionContinuity) -> int:
             )
         except (Conflict, NotFound):
             continue  # taken over, forgotten or deleted meanwhile
+        except Unavailable:
+            raise
+        except SessionContinuityError as error:  # one session keeps no other from being saved
+            _log.warning("not_saved", session=stale.instance_id, code=error.stable_code, reason=error.message)
+            continue
         saved += 1
     return saved

@@ -70,8 +70,8 @@ class _Figures(Collector):
         yield InfoMetricFamily(
             "continuity_build", "The release that answers.", {"version": version("session-continuity")}
         )
-        yield from _spool(*self._waiting())
         try:
+            yield from _spool(*self._waiting())
             health, fleet = self._client.get_system_health(), self._client.get_fleet_metrics()
             last_minute, _ = self._client.count_events_by_minute(2)
             services, storage = self._client.list_services(), self._client.get_storage()
