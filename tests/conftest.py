@@ -110,6 +110,8 @@ def server(request: pytest.FixtureRequest) -> Iterator[RunningServer]:
         pytest.skip(f"{request.param} is not installed in {binaries}")
     clean_after_killed_runs()
     home = new_home()
+    if binaries is not None:  # the wheel of the embedded one is without it
+        (home / "postgresql.conf").write_text("shared_preload_libraries = 'pg_stat_statements'\n")
     embedded = EmbeddedServer(home, binaries=binaries)
     with claimed(home):
         try:

@@ -28,7 +28,7 @@ COMMANDS = {
     "standup": ("standup", "Show what all sessions of PROJECT did since a time: results, notes and who lives."),
     "status": (
         "status",
-        "Show the fleet, the services and their last pass, tables and growth, indexes, slow commands, the server.",
+        "Show fleet, services and their last pass, tables and growth, indexes, slow commands and queries, server.",
     ),
     "coverage": (
         "coverage",

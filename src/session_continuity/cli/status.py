@@ -30,7 +30,7 @@ _SHOWN = 8
 )
 @pass_call
 def status(call: Call, project: str | None, silent_for: timedelta) -> None:
-    """Show the fleet, the services and their last pass, tables and growth, indexes, slow commands, the server."""
+    """Show fleet, services and their last pass, tables and growth, indexes, slow commands and queries, server."""
     client = call.client
     health = client.get_system_health(project=project, silent_for=silent_for)
     services, storage = client.list_services(), client.get_storage()
@@ -103,6 +103,22 @@ def _show_storage(storage: Storage) -> None:
         [(one.action, f"{one.execution_time_ms:,}", one.instance_id) for one in storage.slowest_commands[:_SHOWN]],
         nothing="no command took over 5 seconds",
     )
+    if storage.slowest_queries is None:
+        write_note("slowest queries: the server keeps none; its extension pg_stat_statements does")
+    else:
+        write_table(
+            ("slowest query, by mean", "ms", "longest", "calls"),
+            [
+                (
+                    " ".join(one.query.split())[:60],
+                    f"{one.mean_ms:,.1f}",
+                    f"{one.longest_ms:,.1f}",
+                    f"{one.calls:,}",
+                )
+                for one in storage.slowest_queries[:_SHOWN]
+            ],
+            nothing="no query yet",
+        )
     by_state = ", ".join(f"{count} {state}" for state, count in storage.connections.items())
     write_fields(
         {

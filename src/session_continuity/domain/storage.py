@@ -48,10 +48,20 @@ class SlowCommand(NamedTuple):
     created_at: datetime
 
 
+class SlowQuery(NamedTuple):
+    """One of the slowest queries by its mean time, its values left out."""
+
+    query: str
+    calls: int
+    mean_ms: float
+    longest_ms: float
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Storage:
     """`connections` counts by state; `oldest_transaction_seconds` is how long the oldest one runs; the statistics
-    of the indexes began at `counted_since` (None: with the database)."""
+    of the indexes began at `counted_since` (None: with the database). `slowest_queries` are None where the server
+    keeps no statistics of queries: its extension pg_stat_statements does."""
 
     server_version: str
     database_bytes: int
@@ -62,6 +72,7 @@ class Storage:
     tables: list[TableFigures]
     indexes: list[IndexFigures]
     slowest_commands: list[SlowCommand]
+    slowest_queries: list[SlowQuery] | None
 
 
 def get_storage() -> Operation[Storage]:
@@ -74,6 +85,8 @@ def get_storage() -> Operation[Storage]:
         tables = yield Statement("get_storage", {})
         indexes = yield Statement("get_index_use", {})
         slowest = yield Statement("get_slowest_commands", {"limit": SLOWEST})
+        keeps = yield Statement("has_query_statistics", {})
+        queries = (yield Statement("get_slowest_queries", {"limit": SLOWEST})) if keeps[0][0] else None
         version, size, most, connections, oldest, since = figures[0]
         return Storage(
             server_version=version,
@@ -85,6 +98,7 @@ def get_storage() -> Operation[Storage]:
             tables=[TableFigures._make(row) for row in tables],
             indexes=[IndexFigures(**dict(zip(_INDEX_FIELDS, row, strict=True))) for row in indexes],
             slowest_commands=[SlowCommand._make(row) for row in slowest],
+            slowest_queries=None if queries is None else [SlowQuery._make(row) for row in queries],
         )
 
     return Operation("get_storage", steps, atomic=True)

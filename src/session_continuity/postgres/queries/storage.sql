@@ -41,6 +41,17 @@ SELECT instance_id, id, coalesce(tool_name, command_type), action, execution_tim
 FROM command_log WHERE execution_time_ms > 5000 AND created_at > now() - interval '1 day'
 ORDER BY execution_time_ms DESC LIMIT %(limit)s;
 
+-- name: has_query_statistics
+-- Whether the extension pg_stat_statements is there and the server has loaded it.
+SELECT to_regclass('pg_stat_statements') IS NOT NULL AND current_setting('pg_stat_statements.max', true) IS NOT NULL;
+
+-- name: get_slowest_queries
+-- The queries on this database with the longest mean time.
+SELECT left(s.query, 2000), s.calls, s.mean_exec_time, s.max_exec_time
+FROM pg_stat_statements s JOIN pg_database d ON d.oid = s.dbid
+WHERE d.datname = current_database() AND s.query IS NOT NULL
+ORDER BY s.mean_exec_time DESC LIMIT %(limit)s;
+
 -- name: sample_storage
 -- One sample of each table's size in an hour; those of long ago make room.
 WITH dropped AS (DELETE FROM storage_samples WHERE hour < now() - interval '90 days')
