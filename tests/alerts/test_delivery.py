@@ -13,11 +13,13 @@ from typing import Any
 
 import psycopg
 import pytest
-from tests.alerts.conftest import Hook
+import structlog
+from tests.alerts.conftest import Hook, Trickle
 
 from session_continuity import SessionContinuity, Unavailable
 from session_continuity.domain.alert_rules import DISK_FULL, AlertSettings, parse_alerts
 from session_continuity.domain.errors import InvalidInput
+from session_continuity.services import alert_delivery, channels
 from session_continuity.services.alert_delivery import AlertDelivery
 from session_continuity.services.alerts import Alerts
 from session_continuity.services.channels import Message, Notify, Webhook
@@ -80,6 +82,66 @@ def test_a_message_that_does_not_arrive_is_sent_again_under_the_same_id(
         "SELECT attempts, error, delivered_at IS NOT NULL FROM alert_deliveries"
     ).fetchall()
     assert kept == (3, None, True)
+
+
+def test_a_channel_that_never_answers_leaves_the_others_their_messages(
+    client: SessionContinuity,
+    tmp_path: Path,
+    hook: Hook,
+    silent_hook: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    notified = hook.url.replace("http://", "json://")
+    settings = load_settings(home=tmp_path, alerts=AlertSettings(webhook=silent_hook, notify=(notified,)))
+    for number in range(25):
+        client.settle_machine_alert(DISK_FULL, f"host-{number}", LOW)
+    service = AlertDelivery(settings)
+    Notify(notified).send(Message.of_machine(DISK_FULL, "test", "x", LOW, alert_id="1"))  # loads Apprise
+    monkeypatch.setattr(channels, "TIMEOUT_SECONDS", 1.0)
+    first, second = service.run_once(client), service.run_once(client)
+    assert (first.report, first.more) == ({"delivered": 20, "failed": 1}, True)
+    assert (second.report, second.more) == ({"delivered": 5, "failed": 1}, False)
+
+
+def test_a_slow_channel_is_left_for_this_pass_when_its_time_is_over(
+    client: SessionContinuity, tmp_path: Path, hook: Hook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(alert_delivery, "_SECONDS_AT_ONCE", 0.2)
+    hook.pause = 0.2
+    for host in ("one", "two"):
+        client.settle_machine_alert(DISK_FULL, host, LOW)
+    service = AlertDelivery(settings_with(tmp_path, hook))
+    first, second = service.run_once(client), service.run_once(client)
+    assert (first.report, first.more) == ({"delivered": 1}, True)
+    assert second.report == {"delivered": 1}
+
+
+def test_an_answer_that_never_ends_is_ended_and_the_channel_goes_on(
+    trickle: Trickle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    webhook = Webhook(trickle.url, None)
+    message = Message.of_machine(DISK_FULL, "raised", "one", LOW, alert_id="1")
+    monkeypatch.setattr(channels, "TIMEOUT_SECONDS", 0.4)
+    assert webhook.send(message) == "no whole answer within 0.4 s"
+    assert trickle.ended.wait(10), "the connection is closed"
+    monkeypatch.setattr(channels, "TIMEOUT_SECONDS", 20.0)
+    assert webhook.send(message) is None, "the control: given time, it arrives"
+
+
+def test_the_last_attempt_at_a_message_says_in_the_log_that_it_is_given_up(
+    client: SessionContinuity, connection: Connection, tmp_path: Path, hook: Hook
+) -> None:
+    service = AlertDelivery(settings_with(tmp_path, hook))
+    client.settle_machine_alert(DISK_FULL, "one", LOW)
+    hook.answers = [500] * 3
+    for attempts, told in ((None, 0), (18, 0), (19, 1), (20, 0)):
+        again(connection)
+        connection.execute("UPDATE alert_deliveries SET attempts = coalesce(%s, attempts)", (attempts,))
+        with structlog.testing.capture_logs() as logged:
+            service.run_once(client)
+        given_up = [line for line in logged if line["event"] == "alert_given_up"]
+        assert len(given_up) == told
+    assert len(hook.heard) == 3
 
 
 def test_a_webhook_that_nobody_answers_says_why(tmp_path: Path) -> None:

@@ -57,9 +57,10 @@ class Settled(NamedTuple):
 
 
 class Delivery(NamedTuple):
-    """What one channel is to be told."""
+    """What one channel is to be told; `attempts` counts this one, too."""
 
     news: News
+    attempts: int
     alert: Alert
 
     @property
@@ -169,7 +170,7 @@ def claim_delivery(channel: str) -> Operation[Delivery | None]:
     def steps() -> Steps[Delivery | None]:
         yield Statement("enter_deliveries", {"channel": channel})
         rows = yield Statement("claim_delivery", parameters)
-        return Delivery(rows[0][0], _alert(rows[0][1:])) if rows else None
+        return Delivery(rows[0][0], rows[0][1], _alert(rows[0][2:])) if rows else None
 
     return Operation("claim_delivery", steps)
 

@@ -253,7 +253,7 @@ FROM (
 ) due
 JOIN alerts a ON a.alert_id = due.alert_id
 WHERE d.alert_id = due.alert_id AND d.channel = %(channel)s AND d.news = due.news
-RETURNING d.news, a.alert_id, a.rule, a.subject, a.project, a.severity, a.details, a.raised_at,
+RETURNING d.news, d.attempts, a.alert_id, a.rule, a.subject, a.project, a.severity, a.details, a.raised_at,
     a.resolved_at, a.acknowledged_at, a.acknowledged_by;
 
 -- name: settle_delivery
