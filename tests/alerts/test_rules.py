@@ -124,6 +124,10 @@ def archive_well(scene: Scene) -> None:
     scene.client.record_pass("archive", holder="one", seconds=0, done=1, report={})
 
 
+def find_problems(scene: Scene) -> None:
+    scene.client.record_pass("archive", holder="one:7:a1", seconds=0, done=0, report={"problems": 2})
+
+
 def grow_old(scene: Scene) -> None:
     scene.sql("UPDATE supervisor_sessions SET created_at = now() - interval '3 days'")
 
@@ -139,6 +143,7 @@ CASES: dict[str, tuple[Change, Change]] = {
     "failing_tests": (fail_tests, pass_a_test),
     "sweep_held": (hold_the_sweep, let_the_sweep_go),
     "failing_service": (fail_the_archive, archive_well),
+    "archive_problems": (find_problems, archive_well),
     "archive_overdue": (grow_old, archive_well),
 }
 
@@ -218,6 +223,70 @@ def test_more_than_a_thousand_at_once_resolve_none_that_may_still_last(
         " WHERE instance_id IN (SELECT instance_id FROM supervisor_sessions LIMIT 600)"
     )
     assert evaluate(client, "stale_session").resolved == []
+
+
+def test_beyond_a_thousand_what_is_over_is_resolved_and_makes_room(
+    client: SessionContinuity, connection: Connection
+) -> None:
+    many(connection, 1_500)
+    connection.execute(
+        "UPDATE supervisor_sessions SET status = 'stale', last_heartbeat = now() - interval '1 hour'"
+    )
+    raised = evaluate(client, "stale_session").raised
+    assert len(raised) == 1_000
+    connection.execute(
+        "UPDATE supervisor_sessions SET status = 'closed' WHERE instance_id = ANY(%s)", (raised[:400],)
+    )
+    settled = evaluate(client, "stale_session")
+    assert (settled.raised, sorted(settled.resolved)) == ([], sorted(raised[:400]))
+    assert len(evaluate(client, "stale_session").raised) == 400
+    assert evaluate(client, "stale_session") == ([], [])
+
+
+def end_pass(scene: Scene, service: str, host: str, error: str | None = None) -> None:
+    scene.client.record_pass(service, holder=f"{host}:7:a1b2c3", seconds=0, done=1, report={}, error=error)
+
+
+def test_a_service_that_fails_on_one_host_of_two_is_told_of_that_host_until_it_works_there(scene: Scene) -> None:
+    scene.client.hold_leases(["archive"], holder="one:7:a1b2c3")
+    end_pass(scene, "heartbeat", "one", "deadline_exceeded: too slow")
+    for _ in range(2):
+        end_pass(scene, "heartbeat", "two")
+        end_pass(scene, "archive", "two")
+        evaluate(scene.client, "failing_service")
+    (alert,) = scene.client.list_alerts()
+    assert (alert.subject, alert.resolved_at) == ("heartbeat on one", None)
+    assert alert.summary == "the service heartbeat failed on one: deadline_exceeded: too slow"
+    end_pass(scene, "heartbeat", "one")
+    assert evaluate(scene.client, "failing_service") == ([], ["heartbeat on one"])
+
+
+def test_of_a_service_for_the_whole_fleet_the_last_pass_anywhere_counts(scene: Scene) -> None:
+    scene.client.hold_leases(["archive"], holder="one:7:a1b2c3")
+    end_pass(scene, "archive", "one", "disk_full: no room")
+    assert evaluate(scene.client, "failing_service") == (["archive"], [])
+    assert scene.client.list_alerts()[0].summary == "the service archive failed on one: disk_full: no room"
+    end_pass(scene, "archive", "two")
+    assert evaluate(scene.client, "failing_service") == ([], ["archive"])
+
+
+def test_a_host_that_is_gone_does_not_fail_for_ever(scene: Scene) -> None:
+    end_pass(scene, "heartbeat", "one", "deadline_exceeded: too slow")
+    assert evaluate(scene.client, "failing_service").raised == ["heartbeat on one"]
+    let_time_pass(scene)
+    assert evaluate(scene.client, "failing_service").resolved == ["heartbeat on one"]
+
+
+@pytest.mark.parametrize("rule", ["sweep_held", "failing_service", "archive_problems", "archive_overdue"])
+def test_passes_of_before_the_clock_was_set_back_count_no_more(scene: Scene, rule: str) -> None:
+    begin, end = CASES[rule]
+    end(scene)
+    scene.sql("UPDATE service_passes SET finished_at = now() + interval '1 hour'")
+    begin(scene)
+    assert len(evaluate(scene.client, rule).raised) == 1
+    scene.sql("UPDATE service_passes SET finished_at = now() + interval '1 hour'")
+    end(scene)
+    assert len(evaluate(scene.client, rule).resolved) == 1
 
 
 def test_a_machine_tells_of_itself_and_of_no_other(client: SessionContinuity) -> None:

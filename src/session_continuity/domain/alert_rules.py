@@ -107,8 +107,12 @@ DATABASE_RULES: tuple[Rule, ...] = (
         statement="evaluate_sweep_held",
     ),
     _rule(
-        "failing_service", "critical", "the service {subject} failed: {error}", "The log of the server says more.",
-        statement="evaluate_failing_service",
+        "failing_service", "critical", "the service {service} failed on {host}: {error}",
+        "The log of the server says more.", statement="evaluate_failing_service",
+    ),
+    _rule(
+        "archive_problems", "critical", "the archive found {problems} problems, on {host}",
+        "`continuity archive run` there tells them.", statement="evaluate_archive_problems",
     ),
     _rule(
         "archive_overdue", "warning", "the archive has not worked since {last_pass}",
