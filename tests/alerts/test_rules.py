@@ -64,12 +64,19 @@ def slow_down(scene: Scene) -> None:
     )
 
 
-def grow(scene: Scene) -> None:
+def sample(scene: Scene, ago: str, size: int) -> None:
     scene.sql(
-        """INSERT INTO storage_samples (relation, hour, bytes) VALUES
-        ('event_store', date_trunc('hour', now()), 3000000000),
-        ('event_store', date_trunc('hour', now()) - interval '10 hours', 1000)"""
+        """INSERT INTO storage_samples (relation, hour, sampled_at, bytes)
+        SELECT 'event_store', date_trunc('hour', t.at), t.at, %(bytes)s
+        FROM (SELECT now() - %(ago)s::interval AS at) t""",
+        ago=ago,
+        bytes=size,
     )
+
+
+def grow(scene: Scene) -> None:
+    sample(scene, "10 hours", 1_000)
+    sample(scene, "1 minute", 3_000_000_000)
 
 
 def stop_growing(scene: Scene) -> None:
@@ -280,13 +287,48 @@ def test_a_host_that_is_gone_does_not_fail_for_ever(scene: Scene) -> None:
 @pytest.mark.parametrize("rule", ["sweep_held", "failing_service", "archive_problems", "archive_overdue"])
 def test_passes_of_before_the_clock_was_set_back_count_no_more(scene: Scene, rule: str) -> None:
     begin, end = CASES[rule]
+    ahead = "UPDATE service_passes SET finished_at = now() + interval '1 hour', holder = 'one:1:gone'"
     end(scene)
-    scene.sql("UPDATE service_passes SET finished_at = now() + interval '1 hour'")
+    scene.sql(ahead)
     begin(scene)
     assert len(evaluate(scene.client, rule).raised) == 1
-    scene.sql("UPDATE service_passes SET finished_at = now() + interval '1 hour'")
+    scene.sql(ahead)
     end(scene)
     assert len(evaluate(scene.client, rule).resolved) == 1
+
+
+def test_a_table_that_grew_in_a_quarter_of_an_hour_does_not_grow_so_all_day(scene: Scene) -> None:
+    """Though the clock has struck the hour between its two samples."""
+    sample(scene, "14 minutes", 0)
+    scene.sql("UPDATE storage_samples SET hour = hour - interval '1 hour'")
+    sample(scene, "1 minute", 200_000_000)
+    assert evaluate(scene.client, "table_growth") == ([], [])
+    assert growth(scene) is None
+
+
+def test_the_growth_is_told_by_the_real_times_of_the_samples_and_in_units_that_people_read(scene: Scene) -> None:
+    sample(scene, "8 hours 30 minutes", 0)
+    sample(scene, "30 minutes", 1_000_000_000)
+    assert evaluate(scene.client, "table_growth").raised == ["event_store"]
+    assert scene.client.list_alerts()[0].summary == "event_store grows by 3.0 GB a day and has 1.0 GB"
+    size = scene.connection.execute("SELECT pg_total_relation_size('event_store')").fetchall()[0][0]
+    assert growth(scene) == pytest.approx(size * 24 / 8.5, rel=0.01)
+
+
+def growth(scene: Scene) -> float | None:
+    (figures,) = [each for each in scene.client.get_storage().tables if each.table == "event_store"]
+    return figures.bytes_per_day
+
+
+def test_a_sample_keeps_its_own_time_and_an_hour_has_one(scene: Scene) -> None:
+    for _ in range(2):
+        scene.client.sample_storage()
+    (kept,) = scene.connection.execute(
+        "SELECT count(*), max(now() - sampled_at) < interval '1 minute' FROM storage_samples"
+        " WHERE relation = 'event_store'"
+    ).fetchall()
+    assert kept[1]
+    assert kept[0] in (1, 2), "two when the hour struck between"
 
 
 def test_a_machine_tells_of_itself_and_of_no_other(client: SessionContinuity) -> None:

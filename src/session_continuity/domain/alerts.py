@@ -12,6 +12,7 @@ from uuid import UUID
 
 from session_continuity.domain.alert_rules import RULES, AlertSettings, Rule, Severity
 from session_continuity.domain.errors import NotFound
+from session_continuity.domain.measures import size
 from session_continuity.domain.operation import ALL_PROJECTS, Operation, Rows, Statement, Steps
 from session_continuity.domain.paging import Place, check_limit, check_place
 from session_continuity.domain.payload import check_text, encode_object
@@ -79,6 +80,8 @@ def summary_of(rule: str, subject: str, details: Mapping[str, Any]) -> str:
 
     def fill(match: re.Match[str]) -> str:
         value = subject if match[1] == "subject" else details.get(match[1], "unknown")
+        if match[1].startswith("bytes") and isinstance(value, int | float):
+            value = size(value)
         text = _MOMENT.sub(r"\1 \2 UTC", str(value))
         return printable(shorten(" ".join(text.split()), 200))
 

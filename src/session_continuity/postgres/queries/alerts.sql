@@ -70,14 +70,17 @@ WITH recent AS (
 ) {settle_alerts};
 
 -- name: evaluate_table_growth
--- Tables that grow faster than planned, by samples at least an hour apart.
+-- Tables that grow faster than planned, by samples at least six hours apart: in less, a busy quarter of an hour would
+-- pass for a busy day.
 WITH growth AS (
-    SELECT n.relation, n.bytes, (n.bytes - o.bytes) / (extract(epoch FROM n.hour - o.hour) / 86400) AS bytes_per_day
-    FROM (SELECT DISTINCT ON (relation) relation, hour, bytes FROM storage_samples
-        WHERE hour > now() - interval '3 hours' ORDER BY relation, hour DESC) n
+    SELECT n.relation, n.bytes,
+        (n.bytes - o.bytes) / (extract(epoch FROM n.sampled_at - o.sampled_at) / 86400) AS bytes_per_day
+    FROM (SELECT DISTINCT ON (relation) relation, hour, sampled_at, bytes FROM storage_samples
+        WHERE hour > now() - interval '3 hours' AND sampled_at <= now() ORDER BY relation, hour DESC) n
     CROSS JOIN LATERAL (
-        SELECT hour, bytes FROM storage_samples s
-        WHERE s.relation = n.relation AND s.hour BETWEEN n.hour - interval '25 hours' AND n.hour - interval '1 hour'
+        SELECT sampled_at, bytes FROM storage_samples s
+        WHERE s.relation = n.relation AND s.hour > n.hour - interval '25 hours'
+            AND s.sampled_at <= n.sampled_at - interval '6 hours'
         ORDER BY s.hour LIMIT 1) o
 ), found AS (
     SELECT relation AS subject, NULL::text AS project, jsonb_build_object(
