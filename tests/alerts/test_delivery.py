@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+import shutil
 import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import psycopg
@@ -17,6 +19,7 @@ import structlog
 from tests.alerts.conftest import Hook, Trickle
 
 from session_continuity import SessionContinuity, Unavailable
+from session_continuity.deployment import Deployment
 from session_continuity.domain.alert_rules import DISK_FULL, AlertSettings, parse_alerts
 from session_continuity.domain.errors import InvalidInput
 from session_continuity.services import alert_delivery, channels
@@ -29,7 +32,7 @@ from session_continuity.settings import Settings, load_settings
 
 Connection = psycopg.Connection[Any]
 SECRET = "a shared secret"
-LOW = {"free_mb": 10, "free_percent": 1}
+LOW = {"folder": "/srv", "free_mb": 10, "free_percent": 1}
 
 
 def settings_with(home: Path, hook: Hook, **alerts: Any) -> Settings:
@@ -55,7 +58,7 @@ def test_a_webhook_hears_each_alert_once_when_it_begins_and_when_it_ends(
     headers, body = hook.heard[0]
     told = json.loads(body)
     assert (told["news"], told["rule"], told["subject"]) == ("raised", "disk_full", "one")
-    assert told["summary"] == "on one the disk of the data folder has 10 MB free, 1 %"
+    assert told["summary"] == "on one the disk of /srv has 10 MB free, 1 %"
     assert headers["Idempotency-Key"] == told["id"]
     stamp, signature = headers["Continuity-Signature"].removeprefix("t=").split(",v1=")
     assert signature == hmac.new(SECRET.encode(), f"{stamp}.".encode() + body, hashlib.sha256).hexdigest()
@@ -177,6 +180,22 @@ def test_a_machine_whose_spool_waits_or_whose_disk_is_full_says_so(
     full = AlertSettings(thresholds={"disk_free_percent": 90, "disk_free_mb": 10_000_000})
     MachineAlerts(load_settings(home=tmp_path, alerts=full), "one", lambda: (0, None)).run_once(client)
     assert [alert.rule for alert in client.list_alerts(is_open=True)] == ["disk_full"]
+
+
+@pytest.mark.parametrize("full", ["home", "archive", "postgres"])
+def test_the_fullest_disk_of_home_archive_and_embedded_server_is_told(
+    client: SessionContinuity, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, full: str
+) -> None:
+    settings = load_settings(home=tmp_path / "home", archive_folder=tmp_path / "archive")
+    data = Deployment(settings).data_folder()
+    assert data is not None
+    folders = {"home": settings.home, "archive": tmp_path / "archive", "postgres": data}
+    free = dict.fromkeys(folders.values(), 500000000) | {folders[full]: 10_000_000}
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(total=10**11, free=free[folder]))
+    MachineAlerts(settings, "one", lambda: (0, None)).run_once(client)
+    (alert,) = client.list_alerts(is_open=True)
+    assert alert.details == {"folder": str(folders[full]), "free_mb": 10, "free_percent": 0.0}
+    assert alert.summary == f"on one the disk of {folders[full]} has 10 MB free, 0.0 %"
 
 
 def test_a_database_that_is_gone_is_told_straight_to_the_channels_once_and_its_return_too(

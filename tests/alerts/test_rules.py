@@ -332,14 +332,25 @@ def test_a_sample_keeps_its_own_time_and_an_hour_has_one(scene: Scene) -> None:
 
 
 def test_a_machine_tells_of_itself_and_of_no_other(client: SessionContinuity) -> None:
-    low = {"free_mb": 10, "free_percent": 1}
+    low = {"folder": "/srv", "free_mb": 10, "free_percent": 1}
     assert client.settle_machine_alert(DISK_FULL, "one", low).raised == ["one"]
     assert client.settle_machine_alert(DISK_FULL, "two", None) == ([], [])
     assert client.settle_machine_alert(DISK_FULL, "one", low) == ([], [])
-    assert [alert.summary for alert in client.list_alerts()] == [
-        "on one the disk of the data folder has 10 MB free, 1 %"
-    ]
+    assert [alert.summary for alert in client.list_alerts()] == ["on one the disk of /srv has 10 MB free, 1 %"]
     assert client.settle_machine_alert(DISK_FULL, "one", None).resolved == ["one"]
+
+
+def test_what_a_machine_told_is_over_when_it_is_gone_for_a_day(scene: Scene) -> None:
+    scene.client.settle_machine_alert(DISK_FULL, "one", {"folder": "/srv", "free_mb": 10, "free_percent": 1})
+    scene.sql("UPDATE alerts SET raised_at = now() - interval '30 hours'")
+    end_pass(scene, "machine_alerts", "one")
+    assert scene.client.settle_machine_alert(DISK_FULL, "two", None) == ([], []), (
+        "it is there and says nothing new"
+    )
+    scene.sql("UPDATE service_passes SET finished_at = now() - interval '23 hours'")
+    assert scene.client.settle_machine_alert(DISK_FULL, "two", None) == ([], [])
+    scene.sql("UPDATE service_passes SET finished_at = now() - interval '25 hours'")
+    assert scene.client.settle_machine_alert(DISK_FULL, "two", None) == ([], ["one"])
 
 
 def test_the_first_person_who_acknowledges_counts(scene: Scene) -> None:

@@ -129,7 +129,7 @@ SPOOL_OLD = _rule(
     thresholds={"spool_old_minutes": _number(10, "minutes", 1, 100_000)},
 )  # fmt: skip
 DISK_FULL = _rule(
-    "disk_full", "critical", "on {subject} the disk of the data folder has {free_mb} MB free, {free_percent} %",
+    "disk_full", "critical", "on {subject} the disk of {folder} has {free_mb} MB free, {free_percent} %",
     "Make room, or set a retention policy.",
     thresholds={
         "disk_free_percent": _number(5, "percent", 0, 90),

@@ -94,7 +94,6 @@ def evaluate_rule(rule: Rule, settings: AlertSettings, *, archive_is_set: bool =
     parameters = {
         "rule": rule.name,
         "severity": rule.severity,
-        "of_host": None,
         "most": MOST_FOUND,
         "archive_is_set": archive_is_set,
         **settings.values_of(rule),
@@ -109,13 +108,13 @@ def evaluate_rule(rule: Rule, settings: AlertSettings, *, archive_is_set: bool =
 
 
 def settle_machine_alert(rule: Rule, host: str, details: Mapping[str, Any] | None) -> Operation[Settled]:
-    """What a machine found about itself: `details` of what is the matter, None when nothing is. Raises
-    InvalidInput."""
+    """What a machine found about itself: `details` of what is the matter, None when nothing is. Resolves the
+    alerts of machines that are gone, too. Raises InvalidInput."""
     check_text("host", host, 200)
     parameters = {
         "rule": rule.name,
         "severity": rule.severity,
-        "of_host": host,
+        "host": host,
         "most": MOST_FOUND,
         "subjects": [] if details is None else [host],
         "details": [] if details is None else [encode_object("details", details)],

@@ -12,7 +12,6 @@
 ), resolved AS (
     UPDATE alerts a SET resolved_at = now()
     WHERE a.rule = %(rule)s AND a.resolved_at IS NULL
-        AND (%(of_host)s::text IS NULL OR a.subject = %(of_host)s)
         AND NOT EXISTS (SELECT FROM found f WHERE f.subject = a.subject)
     RETURNING subject
 )
@@ -212,10 +211,18 @@ WITH passed AS (
 ) {settle_alerts};
 
 -- name: settle_machine_alerts
--- What a machine found about itself; `subjects` is that machine, or nothing.
+-- What a machine found about itself; `subjects` is that machine, or nothing. What others found lasts until they say
+-- that it is over, or are gone: without a pass for a day.
 WITH found AS (
     SELECT subject, NULL::text AS project, details::jsonb AS details
     FROM unnest(%(subjects)s::text[], %(details)s::text[]) AS f (subject, details)
+    UNION ALL
+    SELECT a.subject, a.project, a.details FROM alerts a
+    WHERE a.rule = %(rule)s::text AND a.resolved_at IS NULL AND a.subject <> %(host)s::text
+        AND (a.raised_at > now() - interval '1 day' OR EXISTS (
+            SELECT FROM service_passes p
+            WHERE p.service = 'machine_alerts' AND split_part(p.holder, ':', 1) = a.subject
+                AND p.finished_at > now() - interval '1 day' AND p.finished_at <= now()))
 ) {settle_alerts};
 
 -- name: list_alerts
