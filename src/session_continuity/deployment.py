@@ -109,6 +109,10 @@ class Deployment:
                 migrations=tuple(migrations.status(connection)),
             )
 
+    def data_folder(self) -> Path | None:
+        """Where the embedded server keeps its data; None with a DSN. Touches nothing. Raises Refused."""
+        return None if self._dsn is not None else self._embedded.data_folder()
+
     def is_up(self) -> bool:
         """Whether there is a server to ask, as far as can be told without asking it: that of a DSN, or the
         embedded one while it runs. Starts nothing."""

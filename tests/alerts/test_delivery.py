@@ -5,19 +5,24 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+import shutil
 import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import psycopg
 import pytest
-from tests.alerts.conftest import Hook
+import structlog
+from tests.alerts.conftest import Hook, Trickle
 
 from session_continuity import SessionContinuity, Unavailable
+from session_continuity.deployment import Deployment
 from session_continuity.domain.alert_rules import DISK_FULL, AlertSettings, parse_alerts
 from session_continuity.domain.errors import InvalidInput
+from session_continuity.services import alert_delivery, channels
 from session_continuity.services.alert_delivery import AlertDelivery
 from session_continuity.services.alerts import Alerts
 from session_continuity.services.channels import Message, Notify, Webhook
@@ -27,7 +32,7 @@ from session_continuity.settings import Settings, load_settings
 
 Connection = psycopg.Connection[Any]
 SECRET = "a shared secret"
-LOW = {"free_mb": 10, "free_percent": 1}
+LOW = {"folder": "/srv", "free_mb": 10, "free_percent": 1}
 
 
 def settings_with(home: Path, hook: Hook, **alerts: Any) -> Settings:
@@ -53,7 +58,7 @@ def test_a_webhook_hears_each_alert_once_when_it_begins_and_when_it_ends(
     headers, body = hook.heard[0]
     told = json.loads(body)
     assert (told["news"], told["rule"], told["subject"]) == ("raised", "disk_full", "one")
-    assert told["summary"] == "on one the disk of the data folder has 10 MB free, 1 %"
+    assert told["summary"] == "on one the disk of /srv has 10 MB free, 1 %"
     assert headers["Idempotency-Key"] == told["id"]
     stamp, signature = headers["Continuity-Signature"].removeprefix("t=").split(",v1=")
     assert signature == hmac.new(SECRET.encode(), f"{stamp}.".encode() + body, hashlib.sha256).hexdigest()
@@ -80,6 +85,66 @@ def test_a_message_that_does_not_arrive_is_sent_again_under_the_same_id(
         "SELECT attempts, error, delivered_at IS NOT NULL FROM alert_deliveries"
     ).fetchall()
     assert kept == (3, None, True)
+
+
+def test_a_channel_that_never_answers_leaves_the_others_their_messages(
+    client: SessionContinuity,
+    tmp_path: Path,
+    hook: Hook,
+    silent_hook: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    notified = hook.url.replace("http://", "json://")
+    settings = load_settings(home=tmp_path, alerts=AlertSettings(webhook=silent_hook, notify=(notified,)))
+    for number in range(25):
+        client.settle_machine_alert(DISK_FULL, f"host-{number}", LOW)
+    service = AlertDelivery(settings)
+    Notify(notified).send(Message.of_machine(DISK_FULL, "test", "x", LOW, alert_id="1"))  # loads Apprise
+    monkeypatch.setattr(channels, "TIMEOUT_SECONDS", 1.0)
+    first, second = service.run_once(client), service.run_once(client)
+    assert (first.report, first.more) == ({"delivered": 20, "failed": 1}, True)
+    assert (second.report, second.more) == ({"delivered": 5, "failed": 1}, False)
+
+
+def test_a_slow_channel_is_left_for_this_pass_when_its_time_is_over(
+    client: SessionContinuity, tmp_path: Path, hook: Hook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(alert_delivery, "_SECONDS_AT_ONCE", 0.2)
+    hook.pause = 0.2
+    for host in ("one", "two"):
+        client.settle_machine_alert(DISK_FULL, host, LOW)
+    service = AlertDelivery(settings_with(tmp_path, hook))
+    first, second = service.run_once(client), service.run_once(client)
+    assert (first.report, first.more) == ({"delivered": 1}, True)
+    assert second.report == {"delivered": 1}
+
+
+def test_an_answer_that_never_ends_is_ended_and_the_channel_goes_on(
+    trickle: Trickle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    webhook = Webhook(trickle.url, None)
+    message = Message.of_machine(DISK_FULL, "raised", "one", LOW, alert_id="1")
+    monkeypatch.setattr(channels, "TIMEOUT_SECONDS", 0.4)
+    assert webhook.send(message) == "no whole answer within 0.4 s"
+    assert trickle.ended.wait(10), "the connection is closed"
+    monkeypatch.setattr(channels, "TIMEOUT_SECONDS", 20.0)
+    assert webhook.send(message) is None, "the control: given time, it arrives"
+
+
+def test_the_last_attempt_at_a_message_says_in_the_log_that_it_is_given_up(
+    client: SessionContinuity, connection: Connection, tmp_path: Path, hook: Hook
+) -> None:
+    service = AlertDelivery(settings_with(tmp_path, hook))
+    client.settle_machine_alert(DISK_FULL, "one", LOW)
+    hook.answers = [500] * 3
+    for attempts, told in ((None, 0), (18, 0), (19, 1), (20, 0)):
+        again(connection)
+        connection.execute("UPDATE alert_deliveries SET attempts = coalesce(%s, attempts)", (attempts,))
+        with structlog.testing.capture_logs() as logged:
+            service.run_once(client)
+        given_up = [line for line in logged if line["event"] == "alert_given_up"]
+        assert len(given_up) == told
+    assert len(hook.heard) == 3
 
 
 def test_a_webhook_that_nobody_answers_says_why(tmp_path: Path) -> None:
@@ -115,6 +180,22 @@ def test_a_machine_whose_spool_waits_or_whose_disk_is_full_says_so(
     full = AlertSettings(thresholds={"disk_free_percent": 90, "disk_free_mb": 10_000_000})
     MachineAlerts(load_settings(home=tmp_path, alerts=full), "one", lambda: (0, None)).run_once(client)
     assert [alert.rule for alert in client.list_alerts(is_open=True)] == ["disk_full"]
+
+
+@pytest.mark.parametrize("full", ["home", "archive", "postgres"])
+def test_the_fullest_disk_of_home_archive_and_embedded_server_is_told(
+    client: SessionContinuity, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, full: str
+) -> None:
+    settings = load_settings(home=tmp_path / "home", archive_folder=tmp_path / "archive")
+    data = Deployment(settings).data_folder()
+    assert data is not None
+    folders = {"home": settings.home, "archive": tmp_path / "archive", "postgres": data}
+    free = dict.fromkeys(folders.values(), 500000000) | {folders[full]: 10_000_000}
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(total=10**11, free=free[folder]))
+    MachineAlerts(settings, "one", lambda: (0, None)).run_once(client)
+    (alert,) = client.list_alerts(is_open=True)
+    assert alert.details == {"folder": str(folders[full]), "free_mb": 10, "free_percent": 0.0}
+    assert alert.summary == f"on one the disk of {folders[full]} has 10 MB free, 0.0 %"
 
 
 def test_a_database_that_is_gone_is_told_straight_to_the_channels_once_and_its_return_too(

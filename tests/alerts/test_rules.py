@@ -64,12 +64,19 @@ def slow_down(scene: Scene) -> None:
     )
 
 
-def grow(scene: Scene) -> None:
+def sample(scene: Scene, ago: str, size: int) -> None:
     scene.sql(
-        """INSERT INTO storage_samples (relation, hour, bytes) VALUES
-        ('event_store', date_trunc('hour', now()), 3000000000),
-        ('event_store', date_trunc('hour', now()) - interval '10 hours', 1000)"""
+        """INSERT INTO storage_samples (relation, hour, sampled_at, bytes)
+        SELECT 'event_store', date_trunc('hour', t.at), t.at, %(bytes)s
+        FROM (SELECT now() - %(ago)s::interval AS at) t""",
+        ago=ago,
+        bytes=size,
     )
+
+
+def grow(scene: Scene) -> None:
+    sample(scene, "10 hours", 1_000)
+    sample(scene, "1 minute", 3_000_000_000)
 
 
 def stop_growing(scene: Scene) -> None:
@@ -124,6 +131,10 @@ def archive_well(scene: Scene) -> None:
     scene.client.record_pass("archive", holder="one", seconds=0, done=1, report={})
 
 
+def find_problems(scene: Scene) -> None:
+    scene.client.record_pass("archive", holder="one:7:a1", seconds=0, done=0, report={"problems": 2})
+
+
 def grow_old(scene: Scene) -> None:
     scene.sql("UPDATE supervisor_sessions SET created_at = now() - interval '3 days'")
 
@@ -139,6 +150,7 @@ CASES: dict[str, tuple[Change, Change]] = {
     "failing_tests": (fail_tests, pass_a_test),
     "sweep_held": (hold_the_sweep, let_the_sweep_go),
     "failing_service": (fail_the_archive, archive_well),
+    "archive_problems": (find_problems, archive_well),
     "archive_overdue": (grow_old, archive_well),
 }
 
@@ -220,15 +232,125 @@ def test_more_than_a_thousand_at_once_resolve_none_that_may_still_last(
     assert evaluate(client, "stale_session").resolved == []
 
 
+def test_beyond_a_thousand_what_is_over_is_resolved_and_makes_room(
+    client: SessionContinuity, connection: Connection
+) -> None:
+    many(connection, 1_500)
+    connection.execute(
+        "UPDATE supervisor_sessions SET status = 'stale', last_heartbeat = now() - interval '1 hour'"
+    )
+    raised = evaluate(client, "stale_session").raised
+    assert len(raised) == 1_000
+    connection.execute(
+        "UPDATE supervisor_sessions SET status = 'closed' WHERE instance_id = ANY(%s)", (raised[:400],)
+    )
+    settled = evaluate(client, "stale_session")
+    assert (settled.raised, sorted(settled.resolved)) == ([], sorted(raised[:400]))
+    assert len(evaluate(client, "stale_session").raised) == 400
+    assert evaluate(client, "stale_session") == ([], [])
+
+
+def end_pass(scene: Scene, service: str, host: str, error: str | None = None) -> None:
+    scene.client.record_pass(service, holder=f"{host}:7:a1b2c3", seconds=0, done=1, report={}, error=error)
+
+
+def test_a_service_that_fails_on_one_host_of_two_is_told_of_that_host_until_it_works_there(scene: Scene) -> None:
+    scene.client.hold_leases(["archive"], holder="one:7:a1b2c3")
+    end_pass(scene, "heartbeat", "one", "deadline_exceeded: too slow")
+    for _ in range(2):
+        end_pass(scene, "heartbeat", "two")
+        end_pass(scene, "archive", "two")
+        evaluate(scene.client, "failing_service")
+    (alert,) = scene.client.list_alerts()
+    assert (alert.subject, alert.resolved_at) == ("heartbeat on one", None)
+    assert alert.summary == "the service heartbeat failed on one: deadline_exceeded: too slow"
+    end_pass(scene, "heartbeat", "one")
+    assert evaluate(scene.client, "failing_service") == ([], ["heartbeat on one"])
+
+
+def test_of_a_service_for_the_whole_fleet_the_last_pass_anywhere_counts(scene: Scene) -> None:
+    scene.client.hold_leases(["archive"], holder="one:7:a1b2c3")
+    end_pass(scene, "archive", "one", "disk_full: no room")
+    assert evaluate(scene.client, "failing_service") == (["archive"], [])
+    assert scene.client.list_alerts()[0].summary == "the service archive failed on one: disk_full: no room"
+    end_pass(scene, "archive", "two")
+    assert evaluate(scene.client, "failing_service") == ([], ["archive"])
+
+
+def test_a_host_that_is_gone_does_not_fail_for_ever(scene: Scene) -> None:
+    end_pass(scene, "heartbeat", "one", "deadline_exceeded: too slow")
+    assert evaluate(scene.client, "failing_service").raised == ["heartbeat on one"]
+    let_time_pass(scene)
+    assert evaluate(scene.client, "failing_service").resolved == ["heartbeat on one"]
+
+
+@pytest.mark.parametrize("rule", ["sweep_held", "failing_service", "archive_problems", "archive_overdue"])
+def test_passes_of_before_the_clock_was_set_back_count_no_more(scene: Scene, rule: str) -> None:
+    begin, end = CASES[rule]
+    ahead = "UPDATE service_passes SET finished_at = now() + interval '1 hour', holder = 'one:1:gone'"
+    end(scene)
+    scene.sql(ahead)
+    begin(scene)
+    assert len(evaluate(scene.client, rule).raised) == 1
+    scene.sql(ahead)
+    end(scene)
+    assert len(evaluate(scene.client, rule).resolved) == 1
+
+
+def test_a_table_that_grew_in_a_quarter_of_an_hour_does_not_grow_so_all_day(scene: Scene) -> None:
+    """Though the clock has struck the hour between its two samples."""
+    sample(scene, "14 minutes", 0)
+    scene.sql("UPDATE storage_samples SET hour = hour - interval '1 hour'")
+    sample(scene, "1 minute", 200_000_000)
+    assert evaluate(scene.client, "table_growth") == ([], [])
+    assert growth(scene) is None
+
+
+def test_the_growth_is_told_by_the_real_times_of_the_samples_and_in_units_that_people_read(scene: Scene) -> None:
+    sample(scene, "8 hours 30 minutes", 0)
+    sample(scene, "30 minutes", 1_000_000_000)
+    assert evaluate(scene.client, "table_growth").raised == ["event_store"]
+    assert scene.client.list_alerts()[0].summary == "event_store grows by 3.0 GB a day and has 1.0 GB"
+    size = scene.connection.execute("SELECT pg_total_relation_size('event_store')").fetchall()[0][0]
+    assert growth(scene) == pytest.approx(size * 24 / 8.5, rel=0.01)
+
+
+def growth(scene: Scene) -> float | None:
+    (figures,) = [each for each in scene.client.get_storage().tables if each.table == "event_store"]
+    return figures.bytes_per_day
+
+
+def test_a_sample_keeps_its_own_time_and_an_hour_has_one(scene: Scene) -> None:
+    for _ in range(2):
+        scene.client.sample_storage()
+    (kept,) = scene.connection.execute(
+        "SELECT count(*), max(now() - sampled_at) < interval '1 minute' FROM storage_samples"
+        " WHERE relation = 'event_store'"
+    ).fetchall()
+    assert kept[1]
+    assert kept[0] in (1, 2), "two when the hour struck between"
+
+
 def test_a_machine_tells_of_itself_and_of_no_other(client: SessionContinuity) -> None:
-    low = {"free_mb": 10, "free_percent": 1}
+    low = {"folder": "/srv", "free_mb": 10, "free_percent": 1}
     assert client.settle_machine_alert(DISK_FULL, "one", low).raised == ["one"]
     assert client.settle_machine_alert(DISK_FULL, "two", None) == ([], [])
     assert client.settle_machine_alert(DISK_FULL, "one", low) == ([], [])
-    assert [alert.summary for alert in client.list_alerts()] == [
-        "on one the disk of the data folder has 10 MB free, 1 %"
-    ]
+    assert [alert.summary for alert in client.list_alerts()] == ["on one the disk of /srv has 10 MB free, 1 %"]
     assert client.settle_machine_alert(DISK_FULL, "one", None).resolved == ["one"]
+
+
+def test_what_a_machine_told_is_over_when_it_is_gone_for_a_day(scene: Scene) -> None:
+    scene.client.settle_machine_alert(DISK_FULL, "one", {"folder": "/srv", "free_mb": 10, "free_percent": 1})
+    scene.sql("UPDATE alerts SET raised_at = now() - interval '30 hours'")
+    end_pass(scene, "machine_alerts", "one")
+    assert scene.client.settle_machine_alert(DISK_FULL, "two", None) == ([], []), (
+        "it is there and says nothing new"
+    )
+    scene.sql("UPDATE service_passes SET finished_at = now() - interval '23 hours'")
+    assert scene.client.settle_machine_alert(DISK_FULL, "two", None) == ([], [])
+    scene.sql("UPDATE service_passes SET finished_at = now() - interval '25 hours'")
+    assert scene.client.settle_machine_alert(DISK_FULL, "two", None) == ([], ["one"])
 
 
 def test_the_first_person_who_acknowledges_counts(scene: Scene) -> None:

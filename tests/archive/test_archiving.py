@@ -85,7 +85,7 @@ def test_an_archived_session_is_shown_searched_and_resumed(
     assert [row["sequence_num"] for row in shown] == list(range(1, len(shown) + 1))
     prompt = next(row for row in shown if row["event_type"] == "prompt_submitted")
     assert prompt["event_data"] == {"text": f"{HOSTILE} needle0"}
-    found, *_ = search_archives(parquet, archives(parquet), "NEEDLE0")
+    found, *_ = search_archives(parquet, archives(parquet), "NEEDLE0").found
     assert (found.instance_id, found.reference) == (session, prompt["sequence_num"])
     with pytest.raises(Refused, match=f"continuity archive restore {session}") as refused:
         parquet.recover_state(session, until=3)
@@ -319,8 +319,8 @@ def test_a_forgotten_session_leaves_the_archives_and_never_comes_back(
     assert erase_archived(archiver, forgotten.instance_ids).archives == (archive.archive_id,)
     (archive,) = archives(archiver)
     assert {file.name for file in folder_of(archiver, archive).iterdir()} == files_named(archiver, archive)
-    assert search_archives(archiver, [archive], "needle0") == []
-    assert search_archives(archiver, [archive], "needle1") != []
+    assert search_archives(archiver, [archive], "needle0").found == ()
+    assert search_archives(archiver, [archive], "needle1").found != ()
     assert verify_archives(archiver)[0].problems == ()
     assert gone not in restore_archive(archiver, archive).sessions
     assert connection.execute("SELECT count(*) FROM event_store WHERE instance_id = %s", (gone,)).fetchone() == (
@@ -346,7 +346,8 @@ def test_an_erasing_that_was_cut_short_keeps_no_archive_from_being_finished(
     report = run_archive(archiver)
     (archive,) = archives(archiver)
     assert (report.problems, archive.state, report.erased) == ([], "finished", [archive.archive_id])
-    assert search_archives(archiver, [archive], kept) != [] == search_archives(archiver, [archive], gone)
+    assert search_archives(archiver, [archive], kept).found != ()
+    assert search_archives(archiver, [archive], gone).found == ()
     all_kept(archiver, connection, before)
 
 

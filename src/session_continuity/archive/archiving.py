@@ -48,7 +48,7 @@ from session_continuity.domain.retention import (
     Archivable,
     find_archivable,
     find_expired_archives,
-    plan_retention,
+    list_policies,
 )
 from session_continuity.domain.retention_policy import RetentionPolicy
 from session_continuity.postgres.row_kinds import CHECKPOINTS, COMMANDS, EVENTS, PRUNED, SESSIONS, RowKind
@@ -93,15 +93,16 @@ class _Run:
         self._folder = ArchiveFolder(client.settings)
         self._format = format_named(client.settings.archive_format)
         self._report = RunReport()
+        self._distrusted = list[str]()
 
     def run(self, project: str | None, most_archives: int | None) -> RunReport:
         retention = self._client.settings.retention
         with self._folder.locked():
             self._heal()
-            for plan in self._client.run(plan_retention(retention, project=project)):
-                self._delete_expired(plan.project, plan.policy)
-                while plan.policy.archives and self._has_room(most_archives):
-                    if not self._archive(plan.project, plan.policy):
+            for name, policy in self._client.run(list_policies(retention, project=project)):
+                self._delete_expired(name, policy)
+                while policy.archives and self._has_room(most_archives):
+                    if not self._archive(name, policy):
                         break
             return self._report
 
@@ -111,8 +112,7 @@ class _Run:
 
     def _archive(self, project: str, policy: RetentionPolicy) -> bool:
         """One archive; False when there is nothing more to archive now."""
-        found = self._client.run(find_archivable(project, policy, most_rows=self._most_rows))
-        chosen = [one for one in map(self._recoverable, found) if one.events or one.commands or one.checkpoints]
+        chosen = self._choose(project, policy)
         if not chosen:
             return False
         archive_id = f"{slug(project)[:60]}-{datetime.now(UTC):%Y%m%d%H%M%S}-{secrets.token_hex(4)}"
@@ -134,19 +134,30 @@ class _Run:
         self._report.archives.append(archive_id)
         return not kept
 
-    def _recoverable(self, one: Archivable) -> Archivable:
-        """The session's rows, without those that recovery would miss if its checkpoint can't be trusted."""
+    def _choose(self, project: str, policy: RetentionPolicy) -> list[Archivable]:
+        """The rows of the next archive. A session that recovery would miss them of is passed over: found again, it
+        has but commands."""
+        while True:
+            found = self._client.run(
+                find_archivable(project, policy, most_rows=self._most_rows, distrusted=self._distrusted)
+            )
+            chosen = [one for one in found if self._is_recoverable(one)]
+            if chosen or not found:
+                return chosen
+
+    def _is_recoverable(self, one: Archivable) -> bool:
+        """Whether recovery can do without the session's rows: not if its checkpoint can't be trusted."""
         if not (one.events or one.checkpoints):
-            return one
+            return True
         recovery = self._client.run(recover_state(one.instance_id))
         if recovery.checkpoint_id is not None and recovery.checkpoint_id not in one.checkpoints:
-            return one
+            return True
+        self._distrusted.append(one.instance_id)
         self._report.problems.append(
-            f"the latest checkpoint of {one.instance_id} does not fit its hash; its events stay"
+            f"the latest checkpoint of {one.instance_id} does not fit its hash; its events stay until it has a new"
+            f" one: continuity checkpoints take {one.instance_id}"
         )
-        return Archivable(
-            instance_id=one.instance_id, first=None, last=None, events=0, commands=one.commands, checkpoints=()
-        )
+        return False
 
     def _write(self, archive_id: str, project: str, chosen: Sequence[Archivable]) -> Manifest:
         """All files of an archive, from one snapshot of the tables."""

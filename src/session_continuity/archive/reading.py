@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import json
+import re
 from collections.abc import Generator, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from session_continuity.archive.folder import ArchiveFolder
 from session_continuity.archive.manifest import Manifest, RowFile
@@ -21,6 +21,7 @@ from session_continuity.postgres.row_kinds import KINDS, PRUNED, KindName
 _REFERENCES = {"events": "sequence_num", "commands": "id", "checkpoints": "sequence_num"}
 _NAMES = {"events": "event_type", "commands": "action", "checkpoints": "checkpoint_type"}
 _AROUND = 60
+_NAME = re.compile(r"\w+")
 _MOST_ARCHIVES = 10_000
 
 
@@ -44,6 +45,14 @@ class Found:
     name: str
     at: str
     excerpt: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Searched:
+    """What was found, and what is wrong with the archives that could not be read."""
+
+    found: tuple[Found, ...]
+    unread: tuple[str, ...]
 
 
 def read_rows(folder: ArchiveFolder, manifest: Manifest, file: RowFile) -> Generator[RowBatch]:
@@ -133,21 +142,48 @@ def show_rows(
 
 def search_archives(
     client: SessionContinuity, archives: Iterable[Archive], text: str, *, limit: int = 100
-) -> list[Found]:
-    """Rows that hold the text anywhere, ignoring case: at most `limit`. Archives that are not here are passed
-    over. Raises InvalidInput, Refused (archive_damaged)."""
+) -> Searched:
+    """Rows with the text in any of their values, ignoring case: at most `limit`. Archives that are not here are
+    passed over. Raises InvalidInput."""
     wanted = check_text("text", text, 1_000).casefold()
     found: list[Found] = []
-    kinds: list[KindName] = [kind.name for kind in PRUNED]
-    for archive, kind, batch in _batches(client, archives, kinds, None):
-        for record in batch.records():
-            whole = json.dumps(record, ensure_ascii=False, default=str)
-            at = whole.casefold().find(wanted)
-            if at >= 0:
+    unread: list[str] = []
+    for archive in archives:
+        try:
+            for one in _search(client, archive, wanted):
                 if len(found) == limit:
-                    return found
-                found.append(_found(archive, kind, record, whole[max(0, at - _AROUND) : at + len(text) + _AROUND]))
-    return found
+                    return Searched(found=tuple(found), unread=tuple(unread))
+                found.append(one)
+        except SessionContinuityError as error:
+            unread.append(error.message)
+    return Searched(found=tuple(found), unread=tuple(unread))
+
+
+def _search(client: SessionContinuity, archive: Archive, wanted: str) -> Generator[Found]:
+    for _, kind, batch in _batches(client, [archive], [kind.name for kind in PRUNED], None):
+        for record in batch.records():
+            for value in _texts(record):
+                folded = value.casefold()
+                at = folded.find(wanted)
+                if at >= 0:
+                    shown = value if len(value) == len(folded) else folded
+                    yield _found(archive, kind, record, shown[max(0, at - _AROUND) : at + len(wanted) + _AROUND])
+                    break
+
+
+def _texts(record: dict[str, Any]) -> Generator[str]:
+    """The values of a row, and such keys in it as are more than a name: a question that was answered, a path."""
+    rest = list(record.values())
+    while rest:
+        value = rest.pop()
+        if isinstance(value, dict):
+            members = cast("dict[str, Any]", value)
+            yield from (key for key in members if not _NAME.fullmatch(key))
+            rest.extend(members.values())
+        elif isinstance(value, list):
+            rest.extend(cast("list[Any]", value))
+        elif value is not None and not isinstance(value, bool):
+            yield str(value)
 
 
 def _found(archive: Archive, kind: KindName, record: dict[str, Any], excerpt: str) -> Found:

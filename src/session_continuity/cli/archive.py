@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
@@ -173,15 +174,22 @@ def restore(call: Call, name: str, keep_live: bool) -> None:
 @project_option
 @click.option("--session", "instance_id", metavar="INSTANCE_ID", help="Only in archives that hold this session.")
 @limit_option(100)
+@click.pass_context
 @pass_call
-def search(call: Call, text: str, *, project: str | None, instance_id: str | None, limit: int) -> None:
-    """Search the rows in the archives of this machine for a text, ignoring case."""
+def search(
+    call: Call, ctx: click.Context, text: str, *, project: str | None, instance_id: str | None, limit: int
+) -> None:
+    """Search the rows in the archives of this machine for a text, ignoring case; fails when one can't be read."""
     from session_continuity.archive.reading import search_archives
     from session_continuity.domain.archives import list_archives
 
     archives = call.client.run(list_archives(project=project, instance_id=instance_id, limit=10_000))
-    found = search_archives(call.client, archives, text, limit=limit)
-    call.answer(found, lambda: _show_found(found))
+    searched = search_archives(call.client, archives, text, limit=limit)
+    call.answer(searched.found, lambda: _show_found(searched.found))
+    for problem in searched.unread:
+        write_note(f"NOT SEARCHED: {problem}")
+    if searched.unread:
+        ctx.exit(FAILED)
 
 
 def _show_plan(call: Call, plans: list[ProjectPlan]) -> None:
@@ -265,7 +273,7 @@ def _show_restored(restored: list[Restored]) -> None:
             write_note(f"forgotten since, and left out: {', '.join(one.left_out)}")
 
 
-def _show_found(found: list[Found]) -> None:
+def _show_found(found: Sequence[Found]) -> None:
     rows = [(one.instance_id, one.kind, one.reference, one.name, one.at, one.excerpt) for one in found]
     columns = ("instance_id", "kind", "reference", "name", "at", "excerpt")
     write_table(columns, rows, nothing="nothing in the archives holds that")

@@ -25,9 +25,9 @@ class Threshold:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
-    """`says` is filled with the alert's subject and details. `statement` finds it in the database; without one a
-    machine finds it about itself. `every_seconds` lie between two evaluations. `as_login`: it looks at the
-    connections of the server, of which a role sees its own."""
+    """`says` is filled with the alert's subject and details, `bytes` in larger units. `statement` finds it in the
+    database; without one a machine finds it about itself. `every_seconds` lie between two evaluations.
+    `as_login`: it looks at the connections of the server, of which a role sees its own."""
 
     name: str
     severity: Severity
@@ -66,12 +66,12 @@ DATABASE_RULES: tuple[Rule, ...] = (
         },
     ),
     _rule(
-        "table_growth", "warning", "{subject} grows by {bytes_per_day} bytes a day and has {bytes}",
+        "table_growth", "warning", "{subject} grows by {bytes_per_day} a day and has {bytes}",
         "Set a retention policy, or raise the threshold.", statement="evaluate_table_growth", every_seconds=600.0,
         thresholds={"table_growth_mb_per_day": _number(2_000, "MB a day", 1, 10_000_000)},
     ),
     _rule(
-        "index_health", "warning", "index {subject} of {table} is not well: valid {valid}, {bytes} bytes",
+        "index_health", "warning", "index {subject} of {table} is not well: valid {valid}, {bytes}",
         "REINDEX INDEX CONCURRENTLY it.", statement="evaluate_index_health", every_seconds=600.0,
         thresholds={
             "index_least_mb": _number(500, "MB at least", 1, 10_000_000),
@@ -107,8 +107,12 @@ DATABASE_RULES: tuple[Rule, ...] = (
         statement="evaluate_sweep_held",
     ),
     _rule(
-        "failing_service", "critical", "the service {subject} failed: {error}", "The log of the server says more.",
-        statement="evaluate_failing_service",
+        "failing_service", "critical", "the service {service} failed on {host}: {error}",
+        "The log of the server says more.", statement="evaluate_failing_service",
+    ),
+    _rule(
+        "archive_problems", "critical", "the archive found {problems} problems, on {host}",
+        "`continuity archive run` there tells them.", statement="evaluate_archive_problems",
     ),
     _rule(
         "archive_overdue", "warning", "the archive has not worked since {last_pass}",
@@ -125,7 +129,7 @@ SPOOL_OLD = _rule(
     thresholds={"spool_old_minutes": _number(10, "minutes", 1, 100_000)},
 )  # fmt: skip
 DISK_FULL = _rule(
-    "disk_full", "critical", "on {subject} the disk of the data folder has {free_mb} MB free, {free_percent} %",
+    "disk_full", "critical", "on {subject} the disk of {folder} has {free_mb} MB free, {free_percent} %",
     "Make room, or set a retention policy.",
     thresholds={
         "disk_free_percent": _number(5, "percent", 0, 90),

@@ -12,6 +12,7 @@ from uuid import UUID
 
 from session_continuity.domain.alert_rules import RULES, AlertSettings, Rule, Severity
 from session_continuity.domain.errors import NotFound
+from session_continuity.domain.measures import size
 from session_continuity.domain.operation import ALL_PROJECTS, Operation, Rows, Statement, Steps
 from session_continuity.domain.paging import Place, check_limit, check_place
 from session_continuity.domain.payload import check_text, encode_object
@@ -57,9 +58,10 @@ class Settled(NamedTuple):
 
 
 class Delivery(NamedTuple):
-    """What one channel is to be told."""
+    """What one channel is to be told; `attempts` counts this one, too."""
 
     news: News
+    attempts: int
     alert: Alert
 
     @property
@@ -78,6 +80,8 @@ def summary_of(rule: str, subject: str, details: Mapping[str, Any]) -> str:
 
     def fill(match: re.Match[str]) -> str:
         value = subject if match[1] == "subject" else details.get(match[1], "unknown")
+        if match[1].startswith("bytes") and isinstance(value, int | float):
+            value = size(value)
         text = _MOMENT.sub(r"\1 \2 UTC", str(value))
         return printable(shorten(" ".join(text.split()), 200))
 
@@ -90,7 +94,6 @@ def evaluate_rule(rule: Rule, settings: AlertSettings, *, archive_is_set: bool =
     parameters = {
         "rule": rule.name,
         "severity": rule.severity,
-        "of_host": None,
         "most": MOST_FOUND,
         "archive_is_set": archive_is_set,
         **settings.values_of(rule),
@@ -105,13 +108,13 @@ def evaluate_rule(rule: Rule, settings: AlertSettings, *, archive_is_set: bool =
 
 
 def settle_machine_alert(rule: Rule, host: str, details: Mapping[str, Any] | None) -> Operation[Settled]:
-    """What a machine found about itself: `details` of what is the matter, None when nothing is. Raises
-    InvalidInput."""
+    """What a machine found about itself: `details` of what is the matter, None when nothing is. Resolves the
+    alerts of machines that are gone, too. Raises InvalidInput."""
     check_text("host", host, 200)
     parameters = {
         "rule": rule.name,
         "severity": rule.severity,
-        "of_host": host,
+        "host": host,
         "most": MOST_FOUND,
         "subjects": [] if details is None else [host],
         "details": [] if details is None else [encode_object("details", details)],
@@ -169,7 +172,7 @@ def claim_delivery(channel: str) -> Operation[Delivery | None]:
     def steps() -> Steps[Delivery | None]:
         yield Statement("enter_deliveries", {"channel": channel})
         rows = yield Statement("claim_delivery", parameters)
-        return Delivery(rows[0][0], _alert(rows[0][1:])) if rows else None
+        return Delivery(rows[0][0], rows[0][1], _alert(rows[0][2:])) if rows else None
 
     return Operation("claim_delivery", steps)
 

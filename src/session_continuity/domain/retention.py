@@ -3,6 +3,7 @@ among them, so every session is recovered, resumed and forked without its archiv
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -69,15 +70,24 @@ def plan_retention(retention: Retention, *, project: str | None = None) -> Opera
 
     def steps() -> Steps[list[ProjectPlan]]:
         plans: list[ProjectPlan] = []
-        rows = yield Statement("list_retained_projects", {})
-        for (name,) in rows:
-            policy = retention.of(name)
-            if project not in (None, name) or not (policy.archives or policy.delete_archives_after):
-                continue
+        for name, policy in (yield from _policies(retention, project)):
             plans.append((yield from _plan(name, policy)))
         return plans
 
     return Operation("plan_retention", steps)
+
+
+def list_policies(
+    retention: Retention, *, project: str | None = None
+) -> Operation[list[tuple[str, RetentionPolicy]]]:
+    """The projects for which their policy does anything at all, with it; nothing is counted."""
+    return Operation("list_policies", lambda: _policies(retention, project))
+
+
+def _policies(retention: Retention, project: str | None) -> Steps[list[tuple[str, RetentionPolicy]]]:
+    rows = yield Statement("list_retained_projects", {})
+    found = [(name, retention.of(name)) for (name,) in rows if project in (None, name)]
+    return [(name, policy) for name, policy in found if policy.archives or policy.delete_archives_after]
 
 
 def _plan(project: str, policy: RetentionPolicy) -> Steps[ProjectPlan]:
@@ -107,10 +117,15 @@ def _plan(project: str, policy: RetentionPolicy) -> Steps[ProjectPlan]:
 
 
 def find_archivable(
-    project: str, policy: RetentionPolicy, *, most_rows: int = MOST_ROWS
+    project: str, policy: RetentionPolicy, *, most_rows: int = MOST_ROWS, distrusted: Collection[str] = ()
 ) -> Operation[list[Archivable]]:
-    """The rows for the next archive of a project: at most `most_rows` of at most 2,000 sessions."""
-    parameters = {**_parameters(project, policy), "most": most_rows, "sessions": MOST_SESSIONS}
+    """The rows for the next archive of a project: at most `most_rows` of at most 2,000 sessions. Of `distrusted`
+    sessions, whose checkpoint recovery can't rest on, commands alone."""
+    parameters = {
+        **_parameters(project, policy, distrusted),
+        "most": most_rows,
+        "sessions": MOST_SESSIONS,
+    }
 
     def steps() -> Steps[list[Archivable]]:
         found: list[Archivable] = []
@@ -164,9 +179,10 @@ def find_expired_archives(project: str, policy: RetentionPolicy) -> Operation[li
     return Operation("find_expired_archives", steps)
 
 
-def _parameters(project: str, policy: RetentionPolicy) -> dict[str, Any]:
+def _parameters(project: str, policy: RetentionPolicy, distrusted: Collection[str] = ()) -> dict[str, Any]:
     return {
         "project": project,
+        "distrusted": list(distrusted),
         "schema_version": SCHEMA_VERSION,
         "brief_commands": BRIEF_COMMANDS,
         "sessions_after": policy.archive_sessions_after,

@@ -2,8 +2,8 @@
 Event Store Growth). Without a policy nothing moves.
 
 A row is kept for at least the `archive_..._after` of its kind, so there is no second number of days; `keep_...`
-keeps the last ones however old they are. Above every policy: what recovery and a brief need stays, and so does
-everything of a session under legal hold.
+keeps the last ones however old they are; both hold as well where the session is due as a whole. Above every
+policy: what recovery and a brief need stays, and so does everything of a session under legal hold.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ MOST_KEPT = 1_000_000_000
 class RetentionPolicy:
     """The policy of a project. An age of None means never.
 
-    archive_sessions_after: all of a closed session, from its end on; the last `keep_sessions` of the project stay.
-    archive_events_after, archive_commands_after, archive_checkpoints_after: rows of any session by their age; the
-    last `keep_events`, `keep_commands`, `keep_checkpoints` of each session stay. delete_archives_after: archives,
-    by their age, for good.
+    archive_sessions_after: all of a closed session that its kind does not keep, from its end on; the last
+    `keep_sessions` of the project are not due so. archive_events_after, archive_commands_after,
+    archive_checkpoints_after: rows of any session by their age; the last `keep_events`, `keep_commands`,
+    `keep_checkpoints` of each session stay. delete_archives_after: archives, by their age, for good.
     """
 
     archive_sessions_after: timedelta | None = None

@@ -13,8 +13,8 @@ SLOWEST = 10
 
 
 class TableFigures(NamedTuple):
-    """A table of the product. Sizes in bytes, rows as the server estimates them; `bytes_per_day` is None until two
-    samples are an hour apart."""
+    """A table of the product. Sizes in bytes, rows as the server estimates them; `bytes_per_day` is None until a
+    sample is six hours old."""
 
     table: str
     table_bytes: int
@@ -105,7 +105,7 @@ def get_storage() -> Operation[Storage]:
 
 
 def sample_storage() -> Operation[None]:
-    """Keep the tables' sizes of this hour, once, for ninety days."""
+    """Keep the tables' sizes, once in an hour, for ninety days."""
 
     def steps() -> Steps[None]:
         yield Statement("sample_storage", {})

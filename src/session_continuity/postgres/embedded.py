@@ -109,6 +109,10 @@ class EmbeddedServer:
         self._home = Path(os.path.realpath(home))
         self._configured = binaries
 
+    def data_folder(self) -> Path:
+        """Where its data is or will be. Raises Refused when this user can't run a server."""
+        return locate(self._home).data
+
     def ensure_running(self, timeout: float = 30.0) -> str:
         """Makes and starts the server where needed and returns its conninfo; at most `timeout` seconds.
 

@@ -7,12 +7,16 @@ import hmac
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from http.client import HTTPException
+from http.client import HTTPConnection, HTTPException, HTTPResponse
 from importlib import import_module
-from typing import Any, Protocol
+from socket import SHUT_RDWR
+from threading import Thread
+from typing import Any, cast
 
 import orjson
 
@@ -20,6 +24,7 @@ from session_continuity.domain.alert_rules import AlertSettings, Rule
 from session_continuity.domain.alerts import Delivery, summary_of
 
 TIMEOUT_SECONDS = 10.0
+"""For the whole of a message, from looking up the name to the end of the answer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,15 +60,41 @@ class Message:
         )  # fmt: skip
 
 
-class Channel(Protocol):
-    """`name` tells two channels apart, without a secret in it."""
+class Channel(ABC):
+    """A way to reach a person. `name` tells two channels apart, without a secret in it."""
 
-    @property
-    def name(self) -> str: ...
+    def __init__(self, kind: str, url: str) -> None:
+        self.name = f"{kind} {hashlib.sha256(url.encode()).hexdigest()[:12]}"
+        self._url = url
+        self._sending: Thread | None = None
 
     def send(self, message: Message) -> str | None:
-        """Send it: None when it arrived, else why not. Raises nothing."""
-        ...
+        """Send it: None when it arrived, else why not. Ends within TIMEOUT_SECONDS, whatever the other side does,
+        its name server too: that no timeout of a socket bounds the whole of it. Raises nothing."""
+        if self._sending is not None and self._sending.is_alive():
+            return "an earlier message still waits for its answer"
+        outcomes: list[str | None] = []
+
+        def exchange() -> None:
+            try:
+                outcomes.append(self._exchange(message))
+            except Exception as error:  # whatever a service of Apprise raises ends no other delivery
+                outcomes.append(type(error).__name__)
+
+        self._sending = Thread(target=exchange, name=self.name, daemon=True)
+        self._sending.start()
+        self._sending.join(TIMEOUT_SECONDS)
+        if outcomes:
+            return outcomes[0]
+        self._give_up()
+        return f"no whole answer within {TIMEOUT_SECONDS:g} s"
+
+    @abstractmethod
+    def _exchange(self, message: Message) -> str | None:
+        """Send it, for however long that takes: None when it arrived, else why not."""
+
+    def _give_up(self) -> None:  # noqa: B027 - not every channel can
+        """End the exchange that takes too long, if that can be done."""
 
 
 def channels_of(settings: AlertSettings) -> list[Channel]:
@@ -74,17 +105,17 @@ def channels_of(settings: AlertSettings) -> list[Channel]:
     return found + [Notify(url) for url in settings.notify]
 
 
-class Webhook:
+class Webhook(Channel):
     """POSTs the message as JSON. `Idempotency-Key` is the message's id. With a secret, `Continuity-Signature` is
     `t=SECONDS,v1=HEX`: HMAC-SHA256 over the seconds, a dot and the body. No redirect is followed."""
 
     def __init__(self, url: str, secret: str | None) -> None:
-        self.name = f"webhook {_mark(url)}"
-        self._url, self._secret = url, secret
-        self._opener = urllib.request.build_opener(_NoRedirect)
+        super().__init__("webhook", url)
+        self._secret = secret
+        self._connection: HTTPConnection | None = None
+        self._opener = urllib.request.build_opener(_NoRedirect, _Http(self._keep), _Https(self._keep))
 
-    def send(self, message: Message) -> str | None:
-        """Send it: any status of success is an arrival."""
+    def _exchange(self, message: Message) -> str | None:
         body = orjson.dumps(asdict(message))
         headers = {"Content-Type": "application/json", "Idempotency-Key": message.id}
         if self._secret is not None:
@@ -102,16 +133,23 @@ class Webhook:
             reason = error.reason if isinstance(error, urllib.error.URLError) else error
             return f"{type(reason).__name__}: {getattr(reason, 'strerror', None) or 'no answer'}"
 
+    def _keep(self, connection: HTTPConnection) -> None:
+        self._connection = connection
 
-class Notify:
+    def _give_up(self) -> None:
+        connected = self._connection and self._connection.sock
+        if connected:
+            with suppress(OSError):
+                connected.shutdown(SHUT_RDWR)  # whoever reads from it reads its end
+
+
+class Notify(Channel):
     """Sends by Apprise to one of its URLs. Its 170 services are loaded by the first message."""
 
     def __init__(self, url: str) -> None:
-        self.name = f"{url.partition('://')[0]} {_mark(url)}"
-        self._url = url
+        super().__init__(url.partition("://")[0], url)
 
-    def send(self, message: Message) -> str | None:
-        """Send it by the extra `notify`."""
+    def _exchange(self, message: Message) -> str | None:
         try:
             apprise: Any = import_module("apprise")
         except ImportError:
@@ -120,10 +158,7 @@ class Notify:
         if not target.add(self._url):
             return "Apprise does not know that URL"
         title = f"{message.severity}: {message.rule} {message.news}"
-        try:
-            arrived = target.notify(title=title, body=message.summary, body_format="text")
-        except Exception as error:  # whatever one of its 170 services raises ends no other delivery
-            return type(error).__name__
+        arrived = target.notify(title=title, body=message.summary, body_format="text")
         return None if arrived else "Apprise could not deliver it"
 
 
@@ -132,5 +167,25 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
         return None
 
 
-def _mark(url: str) -> str:
-    return hashlib.sha256(url.encode()).hexdigest()[:12]
+class _Kept(urllib.request.AbstractHTTPHandler):
+    """Shows each connection that it makes, so that another thread can end it."""
+
+    def __init__(self, keep: Callable[[HTTPConnection], None]) -> None:
+        super().__init__()
+        self._keep = keep
+
+    def do_open(self, http_class: Any, req: urllib.request.Request, **options: Any) -> HTTPResponse:
+        def make(host: str, **more: Any) -> HTTPConnection:
+            connection: HTTPConnection = http_class(host, **more)
+            self._keep(connection)
+            return connection
+
+        return super().do_open(cast("Any", make), req, **options)
+
+
+class _Http(_Kept, urllib.request.HTTPHandler):
+    pass
+
+
+class _Https(_Kept, urllib.request.HTTPSHandler):
+    pass

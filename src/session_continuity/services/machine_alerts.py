@@ -1,4 +1,4 @@
-"""Alerts of one machine: its spool, its disk, and whether it reaches the database.
+"""Alerts of one machine: its spool, its disks, and whether it reaches the database.
 
 Purpose: what no statement can find. Options: the table `[alerts]`. Every resident process looks at its own
 machine. That the database can't be reached goes straight to the channels: there is nobody else to tell it.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,8 +19,10 @@ from uuid import uuid4
 import structlog
 
 from session_continuity.client import SessionContinuity
+from session_continuity.deployment import Deployment
 from session_continuity.domain.alert_rules import DATABASE_UNREACHABLE, DISK_FULL, SPOOL_OLD, Rule
 from session_continuity.domain.errors import Unavailable
+from session_continuity.domain.payload import storable_text
 from session_continuity.services.alerts import tell
 from session_continuity.services.channels import Channel, Message, channels_of
 from session_continuity.services.service import Pass
@@ -46,7 +49,9 @@ class MachineAlerts:
         interval_seconds: float = INTERVAL_SECONDS,
     ) -> None:
         self.interval_seconds = interval_seconds
-        self._settings, self._home, self._host, self._waiting = settings.alerts, settings.home, host, waiting
+        self._settings, self._host, self._waiting = settings.alerts, host, waiting
+        self._folders = [settings.home, *filter(None, [settings.archive_folder])]
+        self._deployment = Deployment(settings)
         self._channels = channels_of(settings.alerts)
         self._outage: _Outage | None = None
 
@@ -62,7 +67,7 @@ class MachineAlerts:
 
     def _settle(self, client: SessionContinuity) -> int:
         changed = 0
-        for rule, details in ((SPOOL_OLD, self._spool()), (DISK_FULL, self._disk(self._home))):
+        for rule, details in ((SPOOL_OLD, self._spool()), (DISK_FULL, self._disks())):
             if rule.name not in self._settings.off:
                 settled = client.settle_machine_alert(rule, self._host, details)
                 tell(rule, settled)
@@ -76,14 +81,23 @@ class MachineAlerts:
             return None
         return {"waiting": waiting, "minutes": round(minutes)}
 
-    def _disk(self, folder: Path) -> dict[str, Any] | None:
+    def _disks(self) -> dict[str, Any] | None:
+        """Of the disks under our folders the fullest, if it is too full."""
+        found: list[dict[str, Any]] = []
+        for folder in filter(None, [*self._folders, self._deployment.data_folder()]):
+            with suppress(FileNotFoundError):  # not made yet
+                found.append(self._disk(folder))
+        low = [disk for disk in found if self._is_low(disk)]
+        return min(low, key=lambda disk: disk["free_percent"], default=None)
+
+    def _disk(self, folder: Path) -> dict[str, Any]:
         usage = shutil.disk_usage(folder)
-        percent = 100 * usage.free / max(1, usage.total)
+        percent = round(100 * usage.free / max(1, usage.total), 1)
+        return {"folder": storable_text(str(folder)), "free_mb": round(usage.free / 1e6), "free_percent": percent}
+
+    def _is_low(self, disk: Mapping[str, Any]) -> bool:
         # Both must be low: five percent of a large disk are plenty.
-        is_low = percent < self._value(DISK_FULL, "disk_free_percent")
-        if not is_low or usage.free > self._value(DISK_FULL, "disk_free_mb") * 1e6:
-            return None
-        return {"free_mb": round(usage.free / 1e6), "free_percent": round(percent, 1)}
+        return all(disk[name] <= self._value(DISK_FULL, f"disk_{name}") for name in ("free_percent", "free_mb"))
 
     def _value(self, rule: Rule, name: str) -> float:
         return self._settings.values_of(rule)[name]

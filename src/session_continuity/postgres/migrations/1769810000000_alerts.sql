@@ -1,6 +1,6 @@
 -- Alerts: what a rule found, once for as long as it lasts. The partial unique index is what makes it once: any number
 -- of processes may evaluate the rules. What they were delivered to is kept, so that each channel hears each once.
--- Samples of the tables' sizes tell how they grow.
+-- Samples of the tables' sizes, one in an hour, tell how they grow.
 -- squawk-ignore-file require-concurrent-index-creation, require-concurrent-index-deletion
 
 -- migrate:up
@@ -41,6 +41,7 @@ CREATE INDEX IF NOT EXISTS alert_deliveries_due ON alert_deliveries (channel, ne
 CREATE TABLE IF NOT EXISTS storage_samples (
     relation text NOT NULL,
     hour timestamptz NOT NULL,
+    sampled_at timestamptz NOT NULL DEFAULT now(),
     bytes bigint NOT NULL,
     CONSTRAINT storage_samples_pkey PRIMARY KEY (relation, hour)
 );

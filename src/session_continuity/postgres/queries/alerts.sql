@@ -2,13 +2,16 @@
 , raised AS (
     INSERT INTO alerts (rule, subject, project, severity, details)
     SELECT %(rule)s::text, f.subject, f.project, %(severity)s::text, f.details FROM found f
+    WHERE NOT EXISTS (
+        SELECT FROM alerts a WHERE a.rule = %(rule)s AND a.subject = f.subject AND a.resolved_at IS NULL)
+    ORDER BY f.subject
+    LIMIT greatest(0, %(most)s::integer - (
+        SELECT count(*) FROM alerts a WHERE a.rule = %(rule)s AND a.resolved_at IS NULL))
     ON CONFLICT (rule, subject) WHERE resolved_at IS NULL DO NOTHING
     RETURNING subject
 ), resolved AS (
     UPDATE alerts a SET resolved_at = now()
     WHERE a.rule = %(rule)s AND a.resolved_at IS NULL
-        AND (%(of_host)s::text IS NULL OR a.subject = %(of_host)s)
-        AND (SELECT count(*) FROM found) < %(most)s::integer
         AND NOT EXISTS (SELECT FROM found f WHERE f.subject = a.subject)
     RETURNING subject
 )
@@ -20,10 +23,12 @@ WITH found AS (
     SELECT instance_id AS subject, project, jsonb_build_object(
         'last_heartbeat', last_heartbeat, 'current_epic', current_epic, 'host', host) AS details
     FROM supervisor_sessions
-    WHERE status = 'stale' AND superseded_by IS NULL AND (
-        last_heartbeat > now() - interval '1 day' OR EXISTS (
-            SELECT FROM alerts a WHERE a.rule = %(rule)s AND a.subject = instance_id AND a.resolved_at IS NULL))
-    ORDER BY heartbeat_bucket DESC LIMIT %(most)s
+    WHERE status = 'stale' AND superseded_by IS NULL AND instance_id IN (
+        SELECT instance_id FROM supervisor_sessions
+        WHERE status = 'stale' AND last_heartbeat > now() - interval '1 day'
+            AND heartbeat_bucket > now() - interval '1 day 10 minutes'
+        UNION
+        SELECT subject FROM alerts WHERE rule = %(rule)s AND resolved_at IS NULL)
 ) {settle_alerts};
 
 -- name: evaluate_slow_command
@@ -34,7 +39,7 @@ WITH found AS (
     FROM command_log c JOIN supervisor_sessions s ON s.instance_id = c.instance_id
     WHERE c.execution_time_ms > 5000 AND c.execution_time_ms > %(slow_command_seconds)s::float8 * 1000
         AND c.created_at > now() - interval '15 minutes'
-    GROUP BY c.instance_id ORDER BY max(c.execution_time_ms) DESC LIMIT %(most)s
+    GROUP BY c.instance_id
 ) {settle_alerts};
 
 -- name: evaluate_slower_tool
@@ -61,24 +66,25 @@ WITH recent AS (
     FROM medians
     WHERE new_count >= %(slower_tool_commands)s::integer AND old_count >= %(slower_tool_commands)s
         AND new_ms > 100 AND new_ms > old_ms * %(slower_tool_factor)s::float8
-    ORDER BY tool_name LIMIT %(most)s
 ) {settle_alerts};
 
 -- name: evaluate_table_growth
--- Tables that grow faster than planned, by samples at least an hour apart.
+-- Tables that grow faster than planned, by samples at least six hours apart: in less, a busy quarter of an hour would
+-- pass for a busy day.
 WITH growth AS (
-    SELECT n.relation, n.bytes, (n.bytes - o.bytes) / (extract(epoch FROM n.hour - o.hour) / 86400) AS bytes_per_day
-    FROM (SELECT DISTINCT ON (relation) relation, hour, bytes FROM storage_samples
-        WHERE hour > now() - interval '3 hours' ORDER BY relation, hour DESC) n
+    SELECT n.relation, n.bytes,
+        (n.bytes - o.bytes) / (extract(epoch FROM n.sampled_at - o.sampled_at) / 86400) AS bytes_per_day
+    FROM (SELECT DISTINCT ON (relation) relation, hour, sampled_at, bytes FROM storage_samples
+        WHERE hour > now() - interval '3 hours' AND sampled_at <= now() ORDER BY relation, hour DESC) n
     CROSS JOIN LATERAL (
-        SELECT hour, bytes FROM storage_samples s
-        WHERE s.relation = n.relation AND s.hour BETWEEN n.hour - interval '25 hours' AND n.hour - interval '1 hour'
+        SELECT sampled_at, bytes FROM storage_samples s
+        WHERE s.relation = n.relation AND s.hour > n.hour - interval '25 hours'
+            AND s.sampled_at <= n.sampled_at - interval '6 hours'
         ORDER BY s.hour LIMIT 1) o
 ), found AS (
     SELECT relation AS subject, NULL::text AS project, jsonb_build_object(
         'bytes', bytes, 'bytes_per_day', round(bytes_per_day::numeric)) AS details
     FROM growth WHERE bytes_per_day > %(table_growth_mb_per_day)s::float8 * 1000000
-    ORDER BY relation LIMIT %(most)s
 ) {settle_alerts};
 
 -- name: evaluate_index_health
@@ -93,7 +99,6 @@ WITH found AS (
     WHERE t.relnamespace = 'public'::regnamespace AND t.relkind = 'r'
         AND (NOT x.indisvalid OR pg_relation_size(i.oid) > greatest(
             %(index_least_mb)s::float8 * 1000000, pg_relation_size(t.oid) * %(index_table_factor)s::float8))
-    ORDER BY i.relname LIMIT %(most)s
 ) {settle_alerts};
 
 -- name: evaluate_slow_query
@@ -106,7 +111,6 @@ WITH found AS (
     WHERE datname = current_database() AND state = 'active' AND pid <> pg_backend_pid()
         AND backend_type = 'client backend'
         AND clock_timestamp() - query_start > %(slow_query_seconds)s::float8 * interval '1 second'
-    ORDER BY query_start LIMIT %(most)s
 ) {settle_alerts};
 
 -- name: evaluate_unsaved_context
@@ -121,7 +125,6 @@ WITH found AS (
         WHERE instance_id = s.instance_id ORDER BY sequence_num DESC LIMIT 1) k ON true
     WHERE s.status = 'active' AND s.superseded_by IS NULL AND s.context_percent > %(unsaved_context_percent)s::integer
         AND s.last_sequence_num - coalesce(k.sequence_num, 0) >= %(unsaved_context_events)s::integer
-    ORDER BY s.heartbeat_bucket DESC LIMIT %(most)s
 ) {settle_alerts};
 
 -- name: evaluate_second_owner
@@ -131,7 +134,7 @@ WITH found AS (
         'late_commands', count(*), 'taken_over_by', min(s.superseded_by)) AS details
     FROM command_log c JOIN supervisor_sessions s ON s.instance_id = c.instance_id
     WHERE c.late AND c.created_at > now() - interval '15 minutes'
-    GROUP BY c.instance_id ORDER BY c.instance_id LIMIT %(most)s
+    GROUP BY c.instance_id
 ) {settle_alerts};
 
 -- name: evaluate_failing_tests
@@ -148,53 +151,78 @@ WITH failed AS (
         AND NOT EXISTS (
             SELECT FROM event_store p WHERE p.event_type = 'test_passed' AND p.timestamp >= f.timestamp
                 AND p.instance_id = f.instance_id AND p.sequence_num > f.sequence_num)
-    ORDER BY f.instance_id LIMIT %(most)s
 ) {settle_alerts};
 
 -- name: evaluate_sweep_held
--- The stale sweep holds sessions back: more than half fell silent at once, as after a jump of the clock.
+-- The stale sweep holds sessions back: more than half fell silent at once, as after a jump of the clock. Passes that
+-- end in the future were written before the clock was set back.
 WITH found AS (
     SELECT 'stale_sweep' AS subject, NULL::text AS project, jsonb_build_object('held', p.report -> 'held') AS details
-    FROM (SELECT report FROM service_passes WHERE service = 'stale_sweep' AND finished_at > now() - interval '5 minutes'
+    FROM (SELECT report FROM service_passes
+        WHERE service = 'stale_sweep' AND finished_at > now() - interval '5 minutes' AND finished_at <= now()
         ORDER BY finished_at DESC LIMIT 1) p
     WHERE (p.report ->> 'held')::integer > 0
-    LIMIT %(most)s
 ) {settle_alerts};
 
 -- name: evaluate_failing_service
--- Services whose last pass failed.
+-- Services whose last pass failed: anywhere, of one that is run for the whole fleet and so has a lease; on that host,
+-- of one that every host runs.
+WITH passes AS (
+    SELECT p.service, split_part(p.holder, ':', 1) AS host, p.error, p.finished_at, l.name IS NOT NULL AS fleet_wide
+    FROM service_passes p LEFT JOIN service_leases l ON l.name = p.service
+    WHERE p.finished_at > now() - interval '1 day' AND p.finished_at <= now()
+), latest AS (
+    SELECT DISTINCT ON (service, CASE WHEN NOT fleet_wide THEN host END) service, host, error, fleet_wide FROM passes
+    ORDER BY service, CASE WHEN NOT fleet_wide THEN host END, finished_at DESC
+), found AS (
+    SELECT CASE WHEN fleet_wide THEN service ELSE service || ' on ' || host END AS subject, NULL::text AS project,
+        jsonb_build_object('service', service, 'host', host, 'error', error) AS details
+    FROM latest WHERE error IS NOT NULL
+) {settle_alerts};
+
+-- name: evaluate_archive_problems
+-- The last pass of the archive that ended found archives damaged or missing, or checkpoints that it does not trust.
 WITH found AS (
-    SELECT n.name AS subject, NULL::text AS project, jsonb_build_object('error', p.error) AS details
-    FROM (SELECT DISTINCT service AS name FROM service_passes) n
-    CROSS JOIN LATERAL (
-        SELECT error, finished_at FROM service_passes s WHERE s.service = n.name
+    SELECT 'archive' AS subject, NULL::text AS project, jsonb_build_object(
+        'problems', p.report -> 'problems', 'host', split_part(p.holder, ':', 1)) AS details
+    FROM (SELECT report, holder FROM service_passes
+        WHERE service = 'archive' AND error IS NULL
+            AND finished_at > now() - interval '1 day' AND finished_at <= now()
         ORDER BY finished_at DESC LIMIT 1) p
-    WHERE p.error IS NOT NULL AND p.finished_at > now() - interval '1 day'
-    LIMIT %(most)s
+    WHERE (p.report ->> 'problems')::integer > 0
 ) {settle_alerts};
 
 -- name: evaluate_archive_overdue
 -- The archive has a policy, but no pass of it ended well for too long. Who has only just begun to serve is given ten
 -- minutes: after a weekend its first pass is on its way.
-WITH found AS (
-    SELECT 'archive' AS subject, NULL::text AS project, jsonb_build_object('last_pass', (
-        SELECT max(finished_at) FROM service_passes WHERE service = 'archive' AND error IS NULL)) AS details
-    WHERE %(archive_is_set)s::boolean AND EXISTS (
-        SELECT FROM supervisor_sessions WHERE created_at < now() - %(archive_overdue_hours)s::float8 * interval '1 hour')
-        AND NOT EXISTS (
-            SELECT FROM service_passes WHERE service = 'archive' AND error IS NULL
-                AND finished_at > now() - %(archive_overdue_hours)s * interval '1 hour')
+WITH passed AS (
+    SELECT max(finished_at) AS last_pass FROM service_passes
+    WHERE service = 'archive' AND error IS NULL AND finished_at <= now()
+), found AS (
+    SELECT 'archive' AS subject, NULL::text AS project, jsonb_build_object('last_pass', last_pass) AS details
+    FROM passed
+    WHERE %(archive_is_set)s::boolean
+        AND (last_pass > now() - %(archive_overdue_hours)s::float8 * interval '1 hour') IS NOT TRUE
+        AND EXISTS (
+            SELECT FROM supervisor_sessions WHERE created_at < now() - %(archive_overdue_hours)s * interval '1 hour')
         AND NOT EXISTS (
             SELECT FROM service_leases WHERE name = 'archive' AND expires_at > now()
                 AND acquired_at > now() - interval '10 minutes')
-    LIMIT %(most)s
 ) {settle_alerts};
 
 -- name: settle_machine_alerts
--- What a machine found about itself; `subjects` is that machine, or nothing.
+-- What a machine found about itself; `subjects` is that machine, or nothing. What others found lasts until they say
+-- that it is over, or are gone: without a pass for a day.
 WITH found AS (
     SELECT subject, NULL::text AS project, details::jsonb AS details
-    FROM unnest(%(subjects)s::text[], %(details)s::text[]) AS f (subject, details) LIMIT %(most)s
+    FROM unnest(%(subjects)s::text[], %(details)s::text[]) AS f (subject, details)
+    UNION ALL
+    SELECT a.subject, a.project, a.details FROM alerts a
+    WHERE a.rule = %(rule)s::text AND a.resolved_at IS NULL AND a.subject <> %(host)s::text
+        AND (a.raised_at > now() - interval '1 day' OR EXISTS (
+            SELECT FROM service_passes p
+            WHERE p.service = 'machine_alerts' AND split_part(p.holder, ':', 1) = a.subject
+                AND p.finished_at > now() - interval '1 day' AND p.finished_at <= now()))
 ) {settle_alerts};
 
 -- name: list_alerts
@@ -253,7 +281,7 @@ FROM (
 ) due
 JOIN alerts a ON a.alert_id = due.alert_id
 WHERE d.alert_id = due.alert_id AND d.channel = %(channel)s AND d.news = due.news
-RETURNING d.news, a.alert_id, a.rule, a.subject, a.project, a.severity, a.details, a.raised_at,
+RETURNING d.news, d.attempts, a.alert_id, a.rule, a.subject, a.project, a.severity, a.details, a.raised_at,
     a.resolved_at, a.acknowledged_at, a.acknowledged_by;
 
 -- name: settle_delivery

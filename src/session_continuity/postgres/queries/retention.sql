@@ -3,12 +3,13 @@ FROM supervisor_sessions s
 CROSS JOIN LATERAL (
     SELECT max(k.sequence_num) AS base FROM checkpoints k
     WHERE k.instance_id = s.instance_id AND k.state_hash IS NOT NULL AND k.schema_version = %(schema_version)s::integer
+        AND s.instance_id <> ALL (%(distrusted)s::text[])
 ) recovery
 CROSS JOIN LATERAL (
     SELECT coalesce(
         s.status = 'closed' AND coalesce(s.closed_at, s.last_heartbeat) < now() - %(sessions_after)s::interval
             AND (%(keep_sessions)s::bigint = 0 OR s.last_heartbeat < (
-                SELECT t.last_heartbeat FROM supervisor_sessions t WHERE t.project = s.project
+                SELECT t.last_heartbeat FROM supervisor_sessions t WHERE t.project = %(project)s
                 ORDER BY t.heartbeat_bucket DESC, t.last_heartbeat DESC
                 OFFSET greatest(%(keep_sessions)s::bigint, 1) - 1 LIMIT 1)),
         false) AS whole
@@ -17,8 +18,7 @@ CROSS JOIN LATERAL (
     SELECT min(e.sequence_num) AS first, max(e.sequence_num) AS last, count(*) AS rows FROM event_store e
     WHERE e.instance_id = s.instance_id AND e.sequence_num <= CASE
         WHEN recovery.base IS NULL THEN 0
-        WHEN session.whole THEN recovery.base
-        WHEN %(events_after)s::interval IS NULL THEN 0
+        WHEN NOT session.whole AND %(events_after)s::interval IS NULL THEN 0
         ELSE least(recovery.base, s.last_sequence_num - %(keep_events)s::bigint, (
             SELECT min(y.sequence_num) - 1 FROM event_store y
             WHERE y.instance_id = s.instance_id AND y.created_at >= now() - %(events_after)s::interval))
@@ -29,11 +29,11 @@ CROSS JOIN LATERAL (
         SELECT c.id FROM command_log c
         WHERE c.instance_id = s.instance_id
             AND (c.outcome IN ('success', 'failure', 'cancelled') OR (c.outcome IS NULL AND c.success IS NOT NULL))
-            AND (session.whole OR (
-                c.created_at < now() - %(commands_after)s::interval
-                AND (%(keep_commands)s::bigint = 0 OR c.created_at < (
-                    SELECT k.created_at FROM command_log k WHERE k.instance_id = s.instance_id
-                    ORDER BY k.created_at DESC OFFSET greatest(%(keep_commands)s::bigint, 1) - 1 LIMIT 1))))
+            AND (session.whole OR %(commands_after)s::interval IS NOT NULL)
+            AND (%(commands_after)s::interval IS NULL OR c.created_at < now() - %(commands_after)s::interval)
+            AND (%(keep_commands)s::bigint = 0 OR c.created_at < (
+                SELECT k.created_at FROM command_log k WHERE k.instance_id = s.instance_id
+                ORDER BY k.created_at DESC OFFSET greatest(%(keep_commands)s::bigint, 1) - 1 LIMIT 1))
             AND c.id <> ALL (ARRAY(
                 SELECT b.id FROM command_log b WHERE b.instance_id = s.instance_id AND NOT b.late
                 ORDER BY b.created_at DESC, b.id DESC LIMIT %(brief_commands)s::bigint))
@@ -46,11 +46,11 @@ CROSS JOIN LATERAL (
     SELECT array_agg(old.checkpoint_id) AS ids FROM (
         SELECT k.checkpoint_id FROM checkpoints k
         WHERE k.instance_id = s.instance_id AND k.sequence_num < recovery.base
-            AND (session.whole OR (
-                k.created_at < now() - %(checkpoints_after)s::interval
-                AND (%(keep_checkpoints)s::bigint = 0 OR k.created_at < (
-                    SELECT n.created_at FROM checkpoints n WHERE n.instance_id = s.instance_id
-                    ORDER BY n.created_at DESC OFFSET greatest(%(keep_checkpoints)s::bigint, 1) - 1 LIMIT 1))))
+            AND (session.whole OR %(checkpoints_after)s::interval IS NOT NULL)
+            AND (%(checkpoints_after)s::interval IS NULL OR k.created_at < now() - %(checkpoints_after)s::interval)
+            AND (%(keep_checkpoints)s::bigint = 0 OR k.created_at < (
+                SELECT n.created_at FROM checkpoints n WHERE n.instance_id = s.instance_id
+                ORDER BY n.created_at DESC OFFSET greatest(%(keep_checkpoints)s::bigint, 1) - 1 LIMIT 1))
         ORDER BY k.checkpoint_id LIMIT %(most)s::bigint) old
 ) checkpoints
 WHERE s.project = %(project)s AND NOT s.legal_hold AND NOT s.metadata ? 'forgotten'

@@ -5,10 +5,11 @@ SELECT c.relname, pg_table_size(c.oid), pg_indexes_size(c.oid), greatest(0, c.re
 FROM pg_class c
 LEFT JOIN pg_stat_user_tables s ON s.relid = c.oid
 LEFT JOIN LATERAL (
-    SELECT (pg_total_relation_size(c.oid) - o.bytes) / (extract(epoch FROM now() - o.hour) / 86400) AS bytes_per_day
-    FROM (SELECT hour, bytes FROM storage_samples
-        WHERE relation = c.relname AND hour BETWEEN now() - interval '7 days' AND now() - interval '1 hour'
-        ORDER BY hour LIMIT 1) o
+    SELECT (pg_total_relation_size(c.oid) - bytes)
+        / (extract(epoch FROM now() - sampled_at)::float8 / 86400) AS bytes_per_day
+    FROM storage_samples
+    WHERE relation = c.relname AND hour > now() - interval '7 days' AND sampled_at < now() - interval '6 hours'
+    ORDER BY hour LIMIT 1
 ) g ON true
 WHERE c.relnamespace = 'public'::regnamespace AND c.relkind = 'r'
 ORDER BY pg_total_relation_size(c.oid) DESC, c.relname;
