@@ -2,8 +2,7 @@
 , raised AS (
     INSERT INTO alerts (rule, subject, project, severity, details)
     SELECT %(rule)s::text, f.subject, f.project, %(severity)s::text, f.details FROM found f
-    WHERE NOT EXISTS (
-        SELECT FROM alerts a WHERE a.rule = %(rule)s AND a.subject = f.subject AND a.resolved_at IS NULL)
+    WHERE f.subject NOT IN (SELECT subject FROM alerts WHERE rule = %(rule)s AND resolved_at IS NULL)
     ORDER BY f.subject
     LIMIT greatest(0, %(most)s::integer - (
         SELECT count(*) FROM alerts a WHERE a.rule = %(rule)s AND a.resolved_at IS NULL))
@@ -12,22 +11,25 @@
 ), resolved AS (
     UPDATE alerts a SET resolved_at = now()
     WHERE a.rule = %(rule)s AND a.resolved_at IS NULL
-        AND NOT EXISTS (SELECT FROM found f WHERE f.subject = a.subject)
+        AND a.subject NOT IN (SELECT subject FROM found)
     RETURNING subject
 )
 SELECT 'raised', subject FROM raised UNION ALL SELECT 'resolved', subject FROM resolved
 
 -- name: evaluate_stale_session
--- Sessions that fell silent within the last day, until they return, end or are resumed, however long that takes.
+-- Sessions that fell silent within the last day, until they return, end or are resumed, however long that takes: those
+-- that are told already, and as many more as may be told. The whole fleet can fall silent at once.
 WITH found AS (
     SELECT instance_id AS subject, project, jsonb_build_object(
         'last_heartbeat', last_heartbeat, 'current_epic', current_epic, 'host', host) AS details
     FROM supervisor_sessions
     WHERE status = 'stale' AND superseded_by IS NULL AND instance_id IN (
-        SELECT instance_id FROM supervisor_sessions
-        WHERE status = 'stale' AND last_heartbeat > now() - interval '1 day'
+        (SELECT instance_id FROM supervisor_sessions
+        WHERE status = 'stale' AND superseded_by IS NULL AND last_heartbeat > now() - interval '1 day'
             AND heartbeat_bucket > now() - interval '1 day 10 minutes'
-        UNION
+            AND instance_id NOT IN (SELECT subject FROM alerts WHERE rule = %(rule)s AND resolved_at IS NULL)
+        ORDER BY heartbeat_bucket DESC LIMIT %(most)s)
+        UNION ALL
         SELECT subject FROM alerts WHERE rule = %(rule)s AND resolved_at IS NULL)
 ) {settle_alerts};
 
