@@ -27,6 +27,12 @@ _OUT = {
     "csv": sql.SQL("COPY ({}) TO STDOUT (FORMAT csv, FORCE_QUOTE *)"),
     "json": sql.SQL("COPY (SELECT row_to_json(r) FROM ({}) r) TO STDOUT"),
 }
+_WRITTEN_ALIKE = (
+    "SET LOCAL TimeZone = 'UTC'; SET LOCAL DateStyle = 'ISO, MDY'; SET LOCAL bytea_output = 'hex';"
+    " SET LOCAL IntervalStyle = 'postgres'"
+)
+"""In each transaction, since the next one may have another connection behind a PgBouncer in transaction mode."""
+
 BATCH_ROWS, BATCH_BYTES = 20_000, 8 * 2**20
 """A batch, which is compared and deleted in one transaction, ends at whatever comes first."""
 
@@ -75,6 +81,7 @@ class RowStreams:
         with self._connection.transaction():
             if snapshot:
                 self._connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+            self._connection.execute(_WRITTEN_ALIKE)
             yield
 
     def prune(
@@ -207,10 +214,7 @@ def _staged(kind: RowKind) -> sql.Identifier:
 def open_row_streams(conninfo: str, seconds: float) -> Generator[RowStreams]:
     """A connection of its own, as its login, for bulk work; each step of it has `seconds`. Raises Unavailable."""
     with connect(conninfo, seconds) as connection:
-        connection.execute(
-            "SELECT set_config('TimeZone', 'UTC', false), set_config('DateStyle', 'ISO, MDY', false),"
-            " set_config('bytea_output', 'hex', false), set_config('IntervalStyle', 'postgres', false)"
-        )
+        connection.prepare_threshold = None  # a batch is long, and a PgBouncer may be between
 
         def renew() -> None:
             connection.until = time.monotonic() + seconds
