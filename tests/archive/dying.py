@@ -34,7 +34,7 @@ from session_continuity.postgres.row_streams import RowStreams
 GUARDED: tuple[tuple[Any, tuple[str, ...]], ...] = (
     (Connection, ("commit",)),
     (Cursor, ("execute", "copy")),
-    (Copy, ("read", "write")),
+    (Copy, ("_read_gen", "write")),
     (Transaction, ("__enter__", "__exit__")),
     (builtins, ("open",)),
     (parquet.ParquetWriter, ("write_table", "close")),

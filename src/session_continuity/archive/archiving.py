@@ -188,11 +188,11 @@ class _Run:
         expected = sum(_chosen_rows(kind, one) for one in chosen)
         hashed, rows = hashlib.sha256(), 0
         with self._format.write(str(path), kind) as writer:
-            for wire in streams.copy_out(Statement(kind.stream, keys), self._format.wire):
-                batch = self._format.parse(kind, wire)
+            wires = streams.copy_out(Statement(kind.stream, keys), self._format.wire)
+            for batch in ahead(self._format.parse(kind, wire) for wire in wires):
                 writer.add(batch)
                 tally.add(kind, batch)
-                hashed.update(wire)
+                hashed.update(batch.wire)
                 rows += batch.rows
                 self._progress(f"writing {kind.name}", rows, expected)
         return RowFile(

@@ -74,9 +74,11 @@ class ArrowBatch:
 def _as_postgres_writes(column: Any) -> Any:
     """A column as the text of PostgreSQL's CSV."""
     if _arrow.types.is_timestamp(column.type):
-        return _compute.replace_substring_regex(
-            _compute.cast(column, _arrow.string()), pattern=r"\.?0*Z$", replacement="+00"
-        )
+        # As times without a zone, which are in UTC then: looking the zone up for each of them is most of the work.
+        text = _compute.cast(_compute.cast(column, _arrow.timestamp("us")), _arrow.string())
+        for zeros_then_point in ("0", "."):
+            text = _compute.ascii_rtrim(text, characters=zeros_then_point)
+        return _compute.binary_join_element_wise(text, "+00", "")
     if _arrow.types.is_boolean(column.type):
         return _compute.if_else(column, "t", "f")
     return _compute.cast(column, _arrow.string())

@@ -79,7 +79,10 @@ def restore_archive(
         for file in manifest.files:
             kind = KINDS[file.kind]
             counts[file.kind] = streams.insert_staged(kind, file.columns, keep_live=keep_live)
-        restored = [one for one in wanted if one not in forgotten]
+        back = [one for one in manifest.sessions if one.instance_id in wanted and one.instance_id not in forgotten]
+        restored = [one.instance_id for one in back]
+        firsts = [one.first_sequence_num for one in back]
+        streams.rows(Statement("index_again", {"instance_ids": restored, "firsts": firsts}))
         streams.rows(record_restored(archive.archive_id, restored))
     return Restored(
         archive_id=archive.archive_id,

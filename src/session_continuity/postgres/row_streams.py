@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Literal, TypeAlias
 
 import psycopg
-from psycopg import Connection, sql
-from psycopg.abc import Buffer
+from psycopg import Connection, Copy, sql
+from psycopg.abc import Buffer, PQGen
 
 from session_continuity.domain.errors import Conflict
 from session_continuity.domain.operation import Rows, Statement
@@ -27,6 +27,12 @@ _OUT = {
     "csv": sql.SQL("COPY ({}) TO STDOUT (FORMAT csv, FORCE_QUOTE *)"),
     "json": sql.SQL("COPY (SELECT row_to_json(r) FROM ({}) r) TO STDOUT"),
 }
+_WRITTEN_ALIKE = (
+    "SET LOCAL TimeZone = 'UTC'; SET LOCAL DateStyle = 'ISO, MDY'; SET LOCAL bytea_output = 'hex';"
+    " SET LOCAL IntervalStyle = 'postgres'"
+)
+"""In each transaction, since the next one may have another connection behind a PgBouncer in transaction mode."""
+
 BATCH_ROWS, BATCH_BYTES = 20_000, 8 * 2**20
 """A batch, which is compared and deleted in one transaction, ends at whatever comes first."""
 
@@ -48,6 +54,20 @@ def batches(rows: Iterable[Buffer]) -> Generator[bytes]:
         yield b"".join(held)
 
 
+def _read_batch(copy: Copy) -> PQGen[bytes]:
+    """The next batch of a COPY, empty at its end. It is waited for once: a wait for each row takes as long as the
+    row itself."""
+    held: list[Buffer] = []
+    size = 0
+    while size < BATCH_BYTES and len(held) < BATCH_ROWS:
+        row = yield from copy._read_gen()  # pyright: ignore[reportPrivateUsage]
+        if not row:
+            break
+        held.append(row)
+        size += len(row)  # pyright: ignore[reportArgumentType]
+    return b"".join(held)
+
+
 class RowStreams:
     """Bulk work on one connection; `renew` puts its deadline off, at each step that went well."""
 
@@ -63,7 +83,7 @@ class RowStreams:
         """The rows of a statement on the wire, in batches, each row with its end of line."""
         command = _OUT[wire].format(sql.SQL(statement(asked.name)))
         with self._connection.cursor() as cursor, cursor.copy(command, asked.parameters) as copy:
-            for batch in batches(copy):
+            while batch := self._connection.wait(_read_batch(copy)):
                 self._renew()
                 yield batch if wire == "csv" else batch.replace(b"\\\\", b"\\")
 
@@ -75,6 +95,7 @@ class RowStreams:
         with self._connection.transaction():
             if snapshot:
                 self._connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+            self._connection.execute(_WRITTEN_ALIKE)
             yield
 
     def prune(
@@ -155,11 +176,8 @@ class RowStreams:
             "names": names,
             "values": values,
         }
-        inserted = self._connection.execute(
-            sql.SQL("INSERT INTO {table} ({names}) SELECT {values} FROM {staged} ON CONFLICT DO NOTHING").format(
-                **parts
-            )
-        ).rowcount
+        insert = sql.SQL("INSERT INTO {table} ({names}) SELECT {values} FROM {staged}").format(**parts)
+        inserted = self._insert_missing(kind, insert)
         if kind.name == "sessions":
             return inserted
         staged = self._connection.execute(
@@ -192,6 +210,14 @@ class RowStreams:
                 )
         return inserted
 
+    def _insert_missing(self, kind: RowKind, insert: sql.Composed) -> int:
+        # Mostly none is there, and ON CONFLICT, which first looks into every unique index, takes a quarter longer.
+        if kind.name != "sessions":
+            with suppress(psycopg.errors.UniqueViolation), self._connection.transaction():
+                return self._connection.execute(insert).rowcount
+            self._renew()
+        return self._connection.execute(insert + sql.SQL(" ON CONFLICT DO NOTHING")).rowcount
+
     def _copy_in(self, command: sql.Composed, chunks: Iterable[bytes]) -> None:
         with self._connection.cursor() as cursor, cursor.copy(command) as copy:
             for chunk in chunks:
@@ -207,10 +233,7 @@ def _staged(kind: RowKind) -> sql.Identifier:
 def open_row_streams(conninfo: str, seconds: float) -> Generator[RowStreams]:
     """A connection of its own, as its login, for bulk work; each step of it has `seconds`. Raises Unavailable."""
     with connect(conninfo, seconds) as connection:
-        connection.execute(
-            "SELECT set_config('TimeZone', 'UTC', false), set_config('DateStyle', 'ISO, MDY', false),"
-            " set_config('bytea_output', 'hex', false), set_config('IntervalStyle', 'postgres', false)"
-        )
+        connection.prepare_threshold = None  # a batch is long, and a PgBouncer may be between
 
         def renew() -> None:
             connection.until = time.monotonic() + seconds

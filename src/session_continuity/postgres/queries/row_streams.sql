@@ -37,17 +37,27 @@ FROM checkpoints WHERE checkpoint_id = ANY (%(ids)s::uuid[])
 ORDER BY instance_id, checkpoint_id;
 
 -- name: prune_events
--- Deletes events between two numbers of each session.
+-- Deletes events between two numbers of each session, and their words.
+WITH words AS (
+    DELETE FROM search_documents d
+    USING unnest(%(instance_ids)s::text[], %(firsts)s::bigint[], %(lasts)s::bigint[]) AS g (instance_id, first, last)
+    WHERE d.instance_id = g.instance_id AND d.kind = 'event' AND d.reference BETWEEN g.first AND g.last
+)
 DELETE FROM event_store e
 USING unnest(%(instance_ids)s::text[], %(firsts)s::bigint[], %(lasts)s::bigint[]) AS g (instance_id, first, last)
 WHERE e.instance_id = g.instance_id AND e.sequence_num BETWEEN g.first AND g.last;
 
 -- name: prune_commands
--- Deletes commands by their ids.
+-- Deletes commands by their ids, and their words.
+WITH words AS (
+    DELETE FROM search_documents d
+    USING unnest(%(instance_ids)s::text[], %(ids)s::bigint[]) AS g (instance_id, id)
+    WHERE d.instance_id = g.instance_id AND d.kind = 'command' AND d.reference = g.id
+)
 DELETE FROM command_log WHERE id = ANY (%(ids)s::bigint[]);
 
 -- name: prune_checkpoints
--- Deletes checkpoints by their ids.
+-- Deletes checkpoints by their ids. They have no words: of these only the latest one of a session does, which stays.
 DELETE FROM checkpoints WHERE checkpoint_id = ANY (%(ids)s::uuid[]);
 
 -- name: lock_forgotten
@@ -56,6 +66,22 @@ SELECT l.instance_id FROM (
     SELECT instance_id, metadata FROM supervisor_sessions
     WHERE instance_id = ANY (%(instance_ids)s::text[]) ORDER BY instance_id FOR SHARE) l
 WHERE l.metadata ? 'forgotten';
+
+-- name: index_again
+-- Lets the index of the search take in what was restored: events from their first number on, and commands as those
+-- that were in flight when they were indexed.
+WITH events AS (
+    UPDATE search_cursors c SET sequence_num = least(c.sequence_num, g.first - 1)
+    FROM unnest(%(instance_ids)s::text[], %(firsts)s::bigint[]) AS g (instance_id, first)
+    WHERE c.instance_id = g.instance_id
+), commands AS (
+    INSERT INTO search_documents (kind, instance_id, reference, at, is_final, words)
+    SELECT 'command', c.instance_id, c.id, c.created_at, false, ''::tsvector FROM command_log c
+    WHERE c.instance_id = ANY (%(instance_ids)s::text[]) AND (c.outcome IS NOT NULL OR c.success IS NOT NULL)
+    ON CONFLICT DO NOTHING
+    RETURNING reference
+)
+SELECT count(*) FROM commands;
 
 -- name: find_buried
 -- Those of the sessions that were deleted.

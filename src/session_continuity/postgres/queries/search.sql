@@ -1,6 +1,7 @@
 -- name: index_events
 -- The next events of sessions that have more than was indexed; those that say nothing are passed over. Events are
--- visible as a prefix of their session, so nothing is committed later below the cursor.
+-- visible as a prefix of their session, so nothing is committed later below the cursor; but for what is restored, which
+-- moves it back: then it stays there, whoever was indexing meanwhile.
 WITH changed AS (
     SELECT s.instance_id, s.last_sequence_num, coalesce(c.sequence_num, 0) AS done
     FROM supervisor_sessions s LEFT JOIN search_cursors c ON c.instance_id = s.instance_id
@@ -26,7 +27,8 @@ WITH changed AS (
         THEN c.last_sequence_num ELSE max(r.sequence_num) END
     FROM changed c LEFT JOIN read r ON r.instance_id = c.instance_id
     GROUP BY c.instance_id, c.last_sequence_num
-    ON CONFLICT (instance_id) DO UPDATE SET sequence_num = greatest(c.sequence_num, excluded.sequence_num)
+    ON CONFLICT (instance_id) DO UPDATE SET sequence_num = excluded.sequence_num
+        WHERE c.sequence_num = (SELECT x.done FROM changed x WHERE x.instance_id = c.instance_id)
     RETURNING instance_id
 )
 SELECT (SELECT count(*) FROM read), (SELECT count(*) FROM moved);
