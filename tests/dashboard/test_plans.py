@@ -38,7 +38,7 @@ STATEMENTS: dict[str, dict[str, Any]] = {
 }
 RULES = {
     rule.statement or "": {
-        "rule": rule.name, "severity": rule.severity, "of_host": None, "most": 1_000, "archive_is_set": True,
+        "rule": rule.name, "severity": rule.severity, "most": 1_000, "archive_is_set": True,
         **USUAL_ALERTS.values_of(rule),
     }
     for rule in DATABASE_RULES

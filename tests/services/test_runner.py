@@ -58,6 +58,17 @@ def test_a_pass_is_kept_with_what_it_did(client: SessionContinuity) -> None:
     assert kept.started_at <= kept.finished_at
 
 
+def test_the_last_pass_is_none_of_a_clock_that_was_set_back(
+    client: SessionContinuity, connection: Connection
+) -> None:
+    run_pass(client, Counting(), holder="before")
+    connection.execute("UPDATE service_passes SET finished_at = now() + interval '1 month'")
+    run_pass(client, Counting(), holder="after")
+    last = client.list_services()[0].last_pass
+    assert last is not None
+    assert last.holder == "after"
+
+
 def test_a_pass_that_fails_is_kept_with_its_error_and_without_foreign_words(client: SessionContinuity) -> None:
     def fail(_: SessionContinuity) -> Pass:
         raise ValueError("a secret")

@@ -135,4 +135,4 @@ def _table_row(one: TableFigures) -> tuple[object, ...]:
 
 
 def _growth(bytes_per_day: float | None) -> str:
-    return "known in an hour" if bytes_per_day is None else size(bytes_per_day)
+    return "known in six hours" if bytes_per_day is None else size(bytes_per_day)

@@ -19,13 +19,15 @@ ON CONFLICT (pass_id) DO UPDATE SET done = excluded.done
 RETURNING service, holder, started_at, finished_at, done, report, error;
 
 -- name: list_services
--- Each service that ever ran, who holds its lease now, and its last pass.
+-- Each service that ever ran, who holds its lease now, and its last pass; later ones are of a clock that was set back.
 SELECT n.name, CASE WHEN l.expires_at > now() THEN l.holder END, l.epoch, l.expires_at,
     p.service, p.holder, p.started_at, p.finished_at, p.done, p.report, p.error
 FROM (SELECT name FROM service_leases UNION SELECT service FROM service_passes) AS n (name)
 LEFT JOIN service_leases l ON l.name = n.name
 LEFT JOIN LATERAL (
     SELECT service, holder, started_at, finished_at, done, report, error
-    FROM service_passes latest WHERE latest.service = n.name ORDER BY latest.finished_at DESC LIMIT 1
+    FROM service_passes latest
+    WHERE latest.service = n.name AND latest.finished_at <= now()
+    ORDER BY latest.finished_at DESC LIMIT 1
 ) p ON true
 ORDER BY n.name;
