@@ -264,7 +264,7 @@ class _Run:
 
     def _delete_expired(self, project: str, policy: RetentionPolicy) -> None:
         for archive in self._client.run(find_expired_archives(project, policy)):
-            if self._folder.is_here(archive.host, archive.folder):
+            if self._folder.is_here(archive.archive_id, archive.host, archive.folder):
                 self._folder.set_aside(archive.archive_id)
                 self._finish_deleting(archive.archive_id)
 
