@@ -154,8 +154,8 @@ class _Run:
             return True
         self._distrusted.append(one.instance_id)
         self._report.problems.append(
-            f"the latest checkpoint of {one.instance_id} does not fit its hash; its events stay until it has a new"
-            f" one: continuity checkpoints take {one.instance_id}"
+            f"the latest checkpoint of {one.instance_id} does not fit its hash; its events stay. Unless another"
+            f" session took it over, it gets a new one by: continuity checkpoints take {one.instance_id}"
         )
         return False
 
