@@ -32,6 +32,9 @@ AGENTS = 60
 FORWARDED_EACH, HOOKED_EACH = 10, 10
 """Of so many agents one is on another machine, and one has its hooks really run at every event."""
 
+ALL_STARTED = 30.0
+"""Seconds within which all of them have begun."""
+
 PAUSE = (0.5, 2.0)
 """Seconds between two things that an agent tells."""
 
@@ -180,7 +183,7 @@ class Agent(threading.Thread):
 
     def run(self) -> None:
         try:
-            time.sleep(self.dice.uniform(0, 10))
+            time.sleep(self.dice.uniform(0, ALL_STARTED))
             while time.monotonic() < self.until:
                 self._work()
         except BaseException as failure:

@@ -154,8 +154,8 @@ class _Run:
             return True
         self._distrusted.append(one.instance_id)
         self._report.problems.append(
-            f"the latest checkpoint of {one.instance_id} does not fit its hash; its events stay until it has a new"
-            f" one: continuity checkpoints take {one.instance_id}"
+            f"the latest checkpoint of {one.instance_id} does not fit its hash; its events stay. Unless another"
+            f" session took it over, it gets a new one by: continuity checkpoints take {one.instance_id}"
         )
         return False
 
@@ -264,7 +264,7 @@ class _Run:
 
     def _delete_expired(self, project: str, policy: RetentionPolicy) -> None:
         for archive in self._client.run(find_expired_archives(project, policy)):
-            if self._folder.is_here(archive.host, archive.folder):
+            if self._folder.is_here(archive.archive_id, archive.host, archive.folder):
                 self._folder.set_aside(archive.archive_id)
                 self._finish_deleting(archive.archive_id)
 

@@ -27,7 +27,7 @@ _CHUNK = 2**20
 
 
 class ArchiveFolder:
-    """The archives of this machine in one folder."""
+    """The archives in one folder of this machine."""
 
     def __init__(self, settings: Settings) -> None:
         self.path = settings.archive_folder or settings.home / "archive"
@@ -39,9 +39,10 @@ class ArchiveFolder:
             raise InvalidInput(f"{archive_id[:80]!r} is no archive id", code="archive_id")
         return self.path / archive_id
 
-    def is_here(self, host: str, folder: str) -> bool:
-        """Whether a row of the catalogue means this very folder."""
-        return (host, folder) == (self.host, str(self.path))
+    def is_here(self, archive_id: str, host: str, folder: str) -> bool:
+        """Whether an archive lies in this folder: by the catalogue, or since the folder, or its machine, has
+        another name now than when the archive was made."""
+        return (host, folder) == (self.host, str(self.path)) or (self.of(archive_id) / manifests.NAME).is_file()
 
     @contextmanager
     def locked(self) -> Generator[None]:

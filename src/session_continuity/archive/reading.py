@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections import Counter
 from collections.abc import Generator, Iterable
 from dataclasses import dataclass
 from typing import Any, cast
@@ -20,6 +21,7 @@ from session_continuity.postgres.row_kinds import KINDS, PRUNED, KindName
 
 _REFERENCES = {"events": "sequence_num", "commands": "id", "checkpoints": "sequence_num"}
 _NAMES = {"events": "event_type", "commands": "action", "checkpoints": "checkpoint_type"}
+_READABLE = ("written", "finished")
 _AROUND = 60
 _NAME = re.compile(r"\w+")
 _MOST_ARCHIVES = 10_000
@@ -49,10 +51,12 @@ class Found:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Searched:
-    """What was found, and what is wrong with the archives that could not be read."""
+    """What was found, what is wrong with the archives that could not be read, and how many lie elsewhere, by host
+    and folder."""
 
     found: tuple[Found, ...]
     unread: tuple[str, ...]
+    elsewhere: dict[tuple[str, str], int]
 
 
 def read_rows(folder: ArchiveFolder, manifest: Manifest, file: RowFile) -> Generator[RowBatch]:
@@ -76,7 +80,7 @@ def verify_archives(client: SessionContinuity, archive_id: str | None = None) ->
     known = [
         archive
         for archive in client.run(list_archives(limit=_MOST_ARCHIVES))
-        if folder.is_here(archive.host, archive.folder) and archive.state in ("written", "finished")
+        if archive.state in _READABLE and _is_here(folder, archive)
     ]
     found = [_verify(folder, archive) for archive in known]
     for stray in sorted(set(folder.left("")) - {archive.archive_id for archive in known}):
@@ -84,10 +88,14 @@ def verify_archives(client: SessionContinuity, archive_id: str | None = None) ->
     return found
 
 
+def _is_here(folder: ArchiveFolder, archive: Archive) -> bool:
+    return folder.is_here(archive.archive_id, archive.host, archive.folder)
+
+
 def _verify(folder: ArchiveFolder, archive: Archive) -> Verified:
     if archive.state == "deleted":
         return Verified(archive_id=archive.archive_id, rows=0, problems=("was deleted by the policy",))
-    if not folder.is_here(archive.host, archive.folder):
+    if not _is_here(folder, archive):
         place = f"lies on {archive.host} in {archive.folder}: verify it there"
         return Verified(archive_id=archive.archive_id, rows=0, problems=(place,))
     rows, problems = 0, list[str]()
@@ -143,20 +151,24 @@ def show_rows(
 def search_archives(
     client: SessionContinuity, archives: Iterable[Archive], text: str, *, limit: int = 100
 ) -> Searched:
-    """Rows with the text in any of their values, ignoring case: at most `limit`. Archives that are not here are
-    passed over. Raises InvalidInput."""
+    """Rows with the text in any of their values, ignoring case: at most `limit`. Raises InvalidInput."""
     wanted = check_text("text", text, 1_000).casefold()
+    folder = ArchiveFolder(client.settings)
     found: list[Found] = []
     unread: list[str] = []
+    elsewhere = Counter[tuple[str, str]]()
     for archive in archives:
+        if archive.state in _READABLE and not _is_here(folder, archive):
+            elsewhere[archive.host, archive.folder] += 1
+            continue
         try:
             for one in _search(client, archive, wanted):
                 if len(found) == limit:
-                    return Searched(found=tuple(found), unread=tuple(unread))
+                    return Searched(found=tuple(found), unread=tuple(unread), elsewhere=elsewhere)
                 found.append(one)
         except SessionContinuityError as error:
             unread.append(error.message)
-    return Searched(found=tuple(found), unread=tuple(unread))
+    return Searched(found=tuple(found), unread=tuple(unread), elsewhere=elsewhere)
 
 
 def _search(client: SessionContinuity, archive: Archive, wanted: str) -> Generator[Found]:
@@ -203,7 +215,7 @@ def _batches(
 ) -> Generator[tuple[Archive, KindName, RowBatch]]:
     folder, wanted = ArchiveFolder(client.settings), tuple(kinds)
     for archive in archives:
-        if archive.state not in ("written", "finished") or not folder.is_here(archive.host, archive.folder):
+        if archive.state not in _READABLE or not _is_here(folder, archive):
             continue
         manifest = folder.manifest(archive.archive_id, archive.manifest_sha256)
         if instance_id is not None and all(one.instance_id != instance_id for one in manifest.sessions):

@@ -186,6 +186,8 @@ def search(
     archives = call.client.run(list_archives(project=project, instance_id=instance_id, limit=10_000))
     searched = search_archives(call.client, archives, text, limit=limit)
     call.answer(searched.found, lambda: _show_found(searched.found))
+    for (host, folder), count in searched.elsewhere.items():
+        write_note(f"not here, so not searched: {count:,} of the archives, on {host} in {folder}")
     for problem in searched.unread:
         write_note(f"NOT SEARCHED: {problem}")
     if searched.unread:
@@ -276,4 +278,4 @@ def _show_restored(restored: list[Restored]) -> None:
 def _show_found(found: Sequence[Found]) -> None:
     rows = [(one.instance_id, one.kind, one.reference, one.name, one.at, one.excerpt) for one in found]
     columns = ("instance_id", "kind", "reference", "name", "at", "excerpt")
-    write_table(columns, rows, nothing="nothing in the archives holds that")
+    write_table(columns, rows, nothing="nothing in the archives that are here holds that")
