@@ -1,8 +1,9 @@
 """A day of 60 agents, compressed into ten minutes: what the server and its database need stays flat, and nobody is
 alerted but of the one agent that is really killed.
 
-CONTINUITY_DAY_SECONDS is how long it lasts, CONTINUITY_DAY_SERVER (embedded, postgresql15) on which PostgreSQL. In
-less than some minutes the server has not warmed up by the second quarter, and its memory is told to rise.
+CONTINUITY_DAY_SECONDS is how long it lasts, CONTINUITY_DAY_SERVER (embedded, postgresql15) on which PostgreSQL.
+In less than ten minutes the server has not warmed up by the second quarter, and its memory is told to rise; where
+other work leaves it so little that the spool waits for over a minute, living sessions fall silent by its settings.
 """
 
 from __future__ import annotations
