@@ -26,7 +26,7 @@ from urllib.parse import urlsplit
 
 import psycopg
 import pytest
-from tests.alerts.conftest import Hook, hook
+from tests.alerts.conftest import Hook
 from tests.archive.aged import age, make_sessions
 from tests.conftest import BINARIES
 from tests.faults.day import AGENTS, KILLED, Agent, Doomed, Site, until_stopped
@@ -40,8 +40,6 @@ from session_continuity.capture.spool.spool import Spool
 from session_continuity.postgres.embedded import EmbeddedServer
 from session_continuity.web.sign_in import COOKIE, SignIns
 from session_continuity.web.tokens import CAPTURE, WRITE, TokenFile
-
-__all__ = ["hook"]
 
 SECONDS = float(os.environ.get("CONTINUITY_DAY_SECONDS", 600))
 SERVER = os.environ.get("CONTINUITY_DAY_SERVER", "embedded")
