@@ -95,16 +95,17 @@ def start(database: str, home: Path, most_rows: int) -> subprocess.Popen[bytes]:
 
 @pytest.mark.faults
 @pytest.mark.timeout(1_800)
-def test_a_hundred_kills_of_several_archivers(
-    database: str, connection: Connection, client: SessionContinuity, tmp_path: Path
+@pytest.mark.parametrize(("archivers", "rounds"), [(2, 33), (4, 17), (8, 9)])
+def test_two_hundred_kills_of_several_archivers(
+    database: str, connection: Connection, client: SessionContinuity, tmp_path: Path, archivers: int, rounds: int
 ) -> None:
-    """Really killed, at random moments, four at work in folders of their own."""
-    chance = random.Random(7)
+    """Really killed, at random moments, each at work in a folder of its own."""
+    chance = random.Random(archivers)
     make_sessions(client, 60, events=60)
     age(connection)
     before = rows(connection)
-    homes = [tmp_path / f"machine {number}" for number in range(4)]
-    for _ in range(25):
+    homes = [tmp_path / f"machine {number}" for number in range(archivers)]
+    for _ in range(rounds):
         running = [start(database, home, 400) for home in homes]
         time.sleep(chance.uniform(0.3, 1.5))
         for process in running:
@@ -118,7 +119,8 @@ def test_a_hundred_kills_of_several_archivers(
             assert problems == []
     kept = rows(connection)
     found = client.run(list_archives(limit=10_000))
-    print(f"100 kills, {len(found)} archives, {sum(one.events for one in found)} events archived")
+    events = sum(one.events for one in found)
+    print(f"{archivers * rounds} kills of {archivers}, {len(found)} archives, {events} events archived")
     for kind in before:
         archived = sum(getattr(one, kind) for one in found if one.state == "finished")
         assert archived == len(before[kind]) - len(kept[kind]), "each row was archived once"
