@@ -141,7 +141,12 @@ class _Run:
             found = self._client.run(
                 find_archivable(project, policy, most_rows=self._most_rows, distrusted=self._distrusted)
             )
-            chosen = [one for one in found if self._is_recoverable(one)]
+            chosen: list[Archivable] = []
+            for one in found:
+                if self._is_recoverable(one):
+                    chosen.append(one)
+                else:
+                    self._distrust(one.instance_id)
             if chosen or not found:
                 return chosen
 
@@ -150,14 +155,14 @@ class _Run:
         if not (one.events or one.checkpoints):
             return True
         recovery = self._client.run(recover_state(one.instance_id))
-        if recovery.checkpoint_id is not None and recovery.checkpoint_id not in one.checkpoints:
-            return True
-        self._distrusted.append(one.instance_id)
+        return recovery.checkpoint_id is not None and recovery.checkpoint_id not in one.checkpoints
+
+    def _distrust(self, instance_id: str) -> None:
+        self._distrusted.append(instance_id)
         self._report.problems.append(
-            f"the latest checkpoint of {one.instance_id} does not fit its hash; its events stay. Unless another"
-            f" session took it over, it gets a new one by: continuity checkpoints take {one.instance_id}"
+            f"the latest checkpoint of {instance_id} does not fit its hash; its events stay. Unless another"
+            f" session took it over, it gets a new one by: continuity checkpoints take {instance_id}"
         )
-        return False
 
     def _write(self, archive_id: str, project: str, chosen: Sequence[Archivable]) -> Manifest:
         """All files of an archive, from one snapshot of the tables."""
@@ -264,7 +269,7 @@ class _Run:
 
     def _delete_expired(self, project: str, policy: RetentionPolicy) -> None:
         for archive in self._client.run(find_expired_archives(project, policy)):
-            if self._folder.is_here(archive.archive_id, archive.host, archive.folder):
+            if self._folder.is_here(archive):
                 self._folder.set_aside(archive.archive_id)
                 self._finish_deleting(archive.archive_id)
 

@@ -29,7 +29,7 @@ def erase_archived(client: SessionContinuity, instance_ids: Sequence[str]) -> Er
     (archive_busy, archive_missing, archive_damaged)."""
     folder = ArchiveFolder(client.settings)
     holding = client.run(find_unerased(instance_ids))
-    elsewhere = tuple(place for place in holding if not folder.is_here(place.archive_id, place.host, place.folder))
+    elsewhere = tuple(place for place in holding if not folder.is_here(place))
     if len(elsewhere) == len(holding):
         return Erased(archives=(), elsewhere=elsewhere)
     with folder.locked():
@@ -42,7 +42,7 @@ def erase_in(
     """Erase forgotten sessions from the archives of a folder that is locked, as far as they hold any."""
     erased: list[str] = []
     for place, forgotten in holding.items():
-        if not folder.is_here(place.archive_id, place.host, place.folder):
+        if not folder.is_here(place):
             continue
         # No comparison with the catalogue: an erasing that was cut short has changed the manifest before it.
         manifest = folder.manifest(place.archive_id)

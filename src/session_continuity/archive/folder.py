@@ -15,6 +15,7 @@ import socket
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Protocol
 
 from session_continuity.archive import manifest as manifests
 from session_continuity.archive.manifest import Manifest, RowFile, decode_manifest, digest
@@ -24,6 +25,19 @@ from session_continuity.settings import Settings
 WRITING, DELETED = ".writing", ".deleted"
 _ID = re.compile(r"[a-z0-9][a-z0-9-]{0,119}")
 _CHUNK = 2**20
+
+
+class Catalogued(Protocol):
+    """What the catalogue says of an archive's place, in any of its records."""
+
+    @property
+    def archive_id(self) -> str: ...
+
+    @property
+    def host(self) -> str: ...
+
+    @property
+    def folder(self) -> str: ...
 
 
 class ArchiveFolder:
@@ -39,10 +53,11 @@ class ArchiveFolder:
             raise InvalidInput(f"{archive_id[:80]!r} is no archive id", code="archive_id")
         return self.path / archive_id
 
-    def is_here(self, archive_id: str, host: str, folder: str) -> bool:
+    def is_here(self, archive: Catalogued) -> bool:
         """Whether an archive lies in this folder: by the catalogue, or since the folder, or its machine, has
         another name now than when the archive was made."""
-        return (host, folder) == (self.host, str(self.path)) or (self.of(archive_id) / manifests.NAME).is_file()
+        is_told = (archive.host, archive.folder) == (self.host, str(self.path))
+        return is_told or (self.of(archive.archive_id) / manifests.NAME).is_file()
 
     @contextmanager
     def locked(self) -> Generator[None]:

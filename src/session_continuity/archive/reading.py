@@ -80,7 +80,7 @@ def verify_archives(client: SessionContinuity, archive_id: str | None = None) ->
     known = [
         archive
         for archive in client.run(list_archives(limit=_MOST_ARCHIVES))
-        if archive.state in _READABLE and _is_here(folder, archive)
+        if archive.state in _READABLE and folder.is_here(archive)
     ]
     found = [_verify(folder, archive) for archive in known]
     for stray in sorted(set(folder.left("")) - {archive.archive_id for archive in known}):
@@ -88,14 +88,10 @@ def verify_archives(client: SessionContinuity, archive_id: str | None = None) ->
     return found
 
 
-def _is_here(folder: ArchiveFolder, archive: Archive) -> bool:
-    return folder.is_here(archive.archive_id, archive.host, archive.folder)
-
-
 def _verify(folder: ArchiveFolder, archive: Archive) -> Verified:
     if archive.state == "deleted":
         return Verified(archive_id=archive.archive_id, rows=0, problems=("was deleted by the policy",))
-    if not _is_here(folder, archive):
+    if not folder.is_here(archive):
         place = f"lies on {archive.host} in {archive.folder}: verify it there"
         return Verified(archive_id=archive.archive_id, rows=0, problems=(place,))
     rows, problems = 0, list[str]()
@@ -158,7 +154,7 @@ def search_archives(
     unread: list[str] = []
     elsewhere = Counter[tuple[str, str]]()
     for archive in archives:
-        if archive.state in _READABLE and not _is_here(folder, archive):
+        if archive.state in _READABLE and not folder.is_here(archive):
             elsewhere[archive.host, archive.folder] += 1
             continue
         try:
@@ -215,7 +211,7 @@ def _batches(
 ) -> Generator[tuple[Archive, KindName, RowBatch]]:
     folder, wanted = ArchiveFolder(client.settings), tuple(kinds)
     for archive in archives:
-        if archive.state not in _READABLE or not _is_here(folder, archive):
+        if archive.state not in _READABLE or not folder.is_here(archive):
             continue
         manifest = folder.manifest(archive.archive_id, archive.manifest_sha256)
         if instance_id is not None and all(one.instance_id != instance_id for one in manifest.sessions):

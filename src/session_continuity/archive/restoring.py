@@ -53,7 +53,7 @@ def restore_archive(
         raise Refused(
             f"archive {archive.archive_id} is {archive.state}: it holds nothing to restore", code="archive_missing"
         )
-    if not folder.is_here(archive.archive_id, archive.host, archive.folder):
+    if not folder.is_here(archive):
         raise Refused(
             f"archive {archive.archive_id} lies on {archive.host} in {archive.folder}: restore it there",
             code="archive_elsewhere",
